@@ -1,0 +1,152 @@
+"""Device configurations: frozen, validated, named."""
+
+from dataclasses import dataclass, replace
+
+__all__ = ["NAMED_CONFIGS", "ConfigError", "DeviceConfig", "named_config"]
+
+
+class ConfigError(ValueError):
+    """A configuration value that cannot be built; the message names the field."""
+
+
+def _require(condition: bool, field: str, value: object, rule: str) -> None:
+    if not condition:
+        raise ConfigError(f"{field} = {value!r}: {rule}")
+
+
+@dataclass(frozen=True)
+class DeviceConfig:
+    """Everything that is fixed when the RTL is generated.
+
+    Parameters
+    ----------
+    name
+        Name of the configuration, as in ``make demo CONFIG=name``.
+    device
+        Device type; ``"net"``.
+    width
+        Data bits of the TLP streams and of the datapath: 64, 128, 256 or 512.
+    clock_mhz
+        Clock of the core, in MHz; used for rates and time-outs, never for logic.
+    lanes, generation
+        The PCIe link that the configuration is meant for.
+    queue_pairs
+        Receive and transmit virtqueue pairs, 1 to 256.
+    queue_size_max
+        Largest virtqueue size, 1 to 32768.
+    msix_vectors
+        MSI-X table size, 2 to 2048.
+    read_tags
+        Reads in flight, 8 to 256, a power of two; each owns ``read_slot_bytes`` of reassembly
+        memory.
+    read_slot_bytes
+        Largest single read request; MRRS is obeyed up to this.
+    fetch_batch
+        Descriptors per fetch, at most 16.
+    read_ahead
+        Descriptors kept ahead per virtqueue, a power of two and at least two fetches.
+    completion_timeout_us
+        Time after which a read without a completion is given up.
+    max_frame
+        Longest Ethernet frame without FCS, in bytes.
+    mac, mtu
+        Net device: address, and the MTU offered to the driver.
+    """
+
+    name: str
+    device: str = "net"
+    width: int = 256
+    clock_mhz: float = 250.0
+    lanes: int = 8
+    generation: int = 3
+    queue_pairs: int = 1
+    queue_size_max: int = 1024
+    msix_vectors: int = 4
+    read_tags: int = 128
+    read_slot_bytes: int = 512
+    fetch_batch: int = 16
+    read_ahead: int = 128
+    completion_timeout_us: float = 50_000.0
+    max_frame: int = 9018
+    mac: str = "02:00:00:00:00:01"
+    mtu: int = 9000
+
+    def __post_init__(self) -> None:
+        _require(self.device == "net", "device", self.device, "this version builds net only")
+        _require(self.width in (64, 128, 256, 512), "width", self.width, "64, 128, 256 or 512")
+        _require(1 <= self.queue_pairs <= 256, "queue_pairs", self.queue_pairs, "1 to 256")
+        _require(
+            1 <= self.queue_size_max <= 32768, "queue_size_max", self.queue_size_max, "1 to 32768"
+        )
+        _require(2 <= self.msix_vectors <= 2048, "msix_vectors", self.msix_vectors, "2 to 2048")
+        _require(
+            self.read_tags in (8, 16, 32, 64, 128, 256),
+            "read_tags",
+            self.read_tags,
+            "a power of two from 8 to 256",
+        )
+        _require(
+            self.read_slot_bytes in (128, 256, 512, 1024, 2048, 4096),
+            "read_slot_bytes",
+            self.read_slot_bytes,
+            "a power of two from 128 to 4096",
+        )
+        _require(
+            self.fetch_batch in (1, 2, 4, 8, 16), "fetch_batch", self.fetch_batch, "1, 2, 4, 8, 16"
+        )
+        _require(
+            self.read_ahead >= 2 * self.fetch_batch and self.read_ahead.bit_count() == 1,
+            "read_ahead",
+            self.read_ahead,
+            "a power of two, at least two fetches",
+        )
+        _require(68 <= self.mtu <= 65521, "mtu", self.mtu, "68 to 65521")
+        _require(
+            self.mtu + 18 <= self.max_frame <= 65535,
+            "max_frame",
+            self.max_frame,
+            "at least mtu + 18 (Ethernet header and VLAN tag), at most 65535",
+        )
+        octets = self.mac.split(":")
+        _require(
+            len(octets) == 6 and all(len(o) == 2 for o in octets) and not int(octets[0], 16) & 1,
+            "mac",
+            self.mac,
+            "a unicast address such as 02:00:00:00:00:01",
+        )
+
+    @property
+    def num_queues(self) -> int:
+        """Virtqueues of the device: receive 0, transmit 1, receive 2, ..."""
+        return 2 * self.queue_pairs
+
+    @property
+    def mac_bytes(self) -> bytes:
+        """The address in the order in which it stands in the configuration space."""
+        return bytes(int(o, 16) for o in self.mac.split(":"))
+
+    @property
+    def timeout_cycles(self) -> int:
+        """Completion time-out in cycles of the core's clock."""
+        return round(self.completion_timeout_us * self.clock_mhz)
+
+
+_NET_X8 = DeviceConfig(name="net-x8")
+
+NAMED_CONFIGS: dict[str, DeviceConfig] = {
+    config.name: config
+    for config in (
+        _NET_X8,
+        replace(_NET_X8, name="net-x1", width=64, clock_mhz=125.0, lanes=1, read_tags=32,
+                read_ahead=32),
+        replace(_NET_X8, name="net-x4", width=128, lanes=4, read_tags=64, read_ahead=64),
+        replace(_NET_X8, name="net-x16", width=512, lanes=16, read_tags=256),
+    )
+}  # fmt: skip
+
+
+def named_config(name: str) -> DeviceConfig:
+    """Look a configuration up by name; raises ``ConfigError`` with the known names."""
+    if name not in NAMED_CONFIGS:
+        raise ConfigError(f"unknown configuration {name!r}; known: {', '.join(NAMED_CONFIGS)}")
+    return NAMED_CONFIGS[name]

@@ -1,0 +1,134 @@
+"""The network device. [virtio 1.4 §5.1]"""
+
+from amaranth.hdl import Module, ResetInserter
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from virtio_model.spec.features import Feature
+from virtio_model.spec.net import NetFeature
+
+from ..config import DeviceConfig
+from ..lib.frame_fifo import FrameFIFO
+from ..lib.prefix import AddPrefix, DropPrefix
+from ..types.axis import AXIStream
+from ..types.packet import packet_stream
+from ..types.virtqueue import WritableRequest
+from .net_ports import CutPacket, PacketToPort, PortToPacket
+
+__all__ = ["HEADER_BYTES", "OFFERED", "REQUIRED", "NetDevice"]
+
+HEADER_BYTES = 12
+"""Packet header without any of the features that lengthen it. [virtio 1.4 §5.1.6]"""
+
+_RECEIVE_HEADER = bytes(10) + (1).to_bytes(2, "little")
+"""No offload, num_buffers 1."""
+
+REQUIRED = (1 << Feature.VERSION_1) | (1 << Feature.RING_PACKED)
+"""This version has no split virtqueue; a driver that does not take packed is refused."""
+
+OFFERED = (
+    REQUIRED
+    | (1 << Feature.INDIRECT_DESC)
+    | (1 << Feature.ACCESS_PLATFORM)
+    | (1 << Feature.ORDER_PLATFORM)
+    | (1 << NetFeature.MAC)
+    | (1 << NetFeature.STATUS)
+    | (1 << NetFeature.MTU)
+)
+
+
+def _fifo_beats(config: DeviceConfig) -> int:
+    """Room for two of the longest frames, as a power of two."""
+    lanes = config.width // 8
+    return 1 << (2 * config.max_frame // lanes).bit_length()
+
+
+class NetDevice(wiring.Component):
+    """Ethernet frames between the virtqueue engine's packets and AXI4-Stream ports.
+
+    Transmit: the 12-byte packet header is taken off, the frame waits until it is whole, then it
+    leaves at ``tx`` without a pause of ours. Receive: a frame waits until it is whole and good,
+    so that its length is known, and is asked a buffer for; the packet header is put in front.
+    A receive frame that finds no buffer waits: the port stalls, nothing is dropped.
+
+    Parameters
+    ----------
+    config
+        The device's configuration.
+
+    Ports
+    -----
+    readable : packet_stream(width); wanted : stream of ``WritableRequest``;
+    writable : packet_stream(width)
+        The door to the virtqueue engine.
+    tx, rx : ``AXIStream``
+        ``tuser`` on the last beat of a received frame drops it; it is 0 on ``tx``.
+    open : 1
+        The driver is ready; frames that start to arrive while it is not are dropped.
+    engine_reset : 1
+        Resets the virtqueue side. Frames that wait at ``tx`` still leave.
+    transmit_dropped, receive_dropped : 1
+        A frame was dropped because it is longer than ``config.max_frame``.
+
+    One beat a cycle. No offloads; one pair of virtqueues: receive 0, transmit 1.
+    """
+
+    def __init__(self, config: DeviceConfig):
+        self.config = config
+        width = config.width
+        super().__init__(
+            {
+                "readable": In(packet_stream(width)),
+                "wanted": Out(stream.Signature(WritableRequest)),
+                "writable": Out(packet_stream(width)),
+                "tx": Out(AXIStream(width)),
+                "rx": In(AXIStream(width)),
+                "open": In(1),
+                "engine_reset": In(1),
+                "transmit_dropped": Out(1),
+                "receive_dropped": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        width = self.config.width
+        beats = _fifo_beats(self.config)
+        frames = max(beats // 4, 16)
+        longest = self.config.max_frame
+        resettable = ResetInserter(self.engine_reset)
+
+        strip = DropPrefix(width, HEADER_BYTES)
+        m.submodules.strip_header = resettable(strip)
+        m.submodules.cut = cut = CutPacket(width)
+        m.submodules.transmit_fifo = transmit = FrameFIFO(width, beats, frames, longest)
+        m.submodules.transmit_port = transmit_port = PacketToPort(width)
+        wiring.connect(m, wiring.flipped(self.readable), strip.input)
+        wiring.connect(m, strip.output, cut.input)
+        wiring.connect(m, cut.output, transmit.input)
+        wiring.connect(m, transmit.output, transmit_port.input)
+        wiring.connect(m, transmit_port.port, wiring.flipped(self.tx))
+        m.d.comb += [
+            cut.cut.eq(self.engine_reset),
+            transmit.lengths.ready.eq(1),
+            self.transmit_dropped.eq(transmit.dropped),
+        ]
+
+        m.submodules.receive_port = receive_port = PortToPacket(width)
+        receive = FrameFIFO(width, beats, frames, longest)
+        m.submodules.receive_fifo = resettable(receive)
+        add = AddPrefix(width, _RECEIVE_HEADER)
+        m.submodules.add_header = resettable(add)
+        wiring.connect(m, wiring.flipped(self.rx), receive_port.port)
+        wiring.connect(m, receive_port.output, receive.input)
+        wiring.connect(m, receive.output, add.input)
+        wiring.connect(m, add.output, wiring.flipped(self.writable))
+        m.d.comb += [
+            receive_port.open.eq(self.open),
+            receive_port.cut.eq(self.engine_reset),
+            self.wanted.payload.length.eq(receive.lengths.payload + HEADER_BYTES),
+            self.wanted.valid.eq(receive.lengths.valid),
+            receive.lengths.ready.eq(self.wanted.ready),
+            self.receive_dropped.eq(receive.dropped),
+        ]
+        return m

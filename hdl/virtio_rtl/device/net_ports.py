@@ -1,0 +1,157 @@
+"""The network side of the net device: AXI4-Stream to packets and back."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..types.axis import AXIStream
+from ..types.packet import packet_stream
+
+__all__ = ["CutPacket", "PacketToPort", "PortToPacket"]
+
+
+class PortToPacket(wiring.Component):
+    """Frames from the port, as packets; drops what arrives while nobody can take it.
+
+    A frame is dropped whole when ``open`` is low at its first beat, and its rest is dropped when
+    ``cut`` strikes in the middle, so that the other side may be reset at any moment.
+
+    Parameters
+    ----------
+    width
+        Bits of a beat.
+
+    Ports
+    -----
+    port : ``AXIStream`` in
+    output : packet_stream(width); ``error`` is the frame's ``tuser``
+    open : 1
+    cut : 1
+
+    Combinational, one beat a cycle.
+    """
+
+    def __init__(self, width: int):
+        self.width = width
+        super().__init__(
+            {
+                "port": In(AXIStream(width)),
+                "output": Out(packet_stream(width)),
+                "open": In(1),
+                "cut": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self.width // 8
+        inside = Signal()
+        dropping = Signal()
+        drop = Signal()
+        count = Signal(range(lanes + 1))
+        for lane in range(lanes):
+            with m.If(self.port.tkeep[lane]):
+                m.d.comb += count.eq(lane + 1)
+        m.d.comb += [
+            drop.eq(self.cut | Mux(inside, dropping, ~self.open)),
+            self.output.payload.data.eq(self.port.tdata),
+            self.output.payload.count.eq(count),
+            self.output.payload.last.eq(self.port.tlast),
+            self.output.payload.error.eq(self.port.tuser),
+            self.output.valid.eq(self.port.tvalid & ~drop),
+            self.port.tready.eq(self.output.ready | drop),
+        ]
+        with m.If(self.port.tvalid & self.port.tready):
+            m.d.sync += [inside.eq(~self.port.tlast), dropping.eq(drop)]
+        with m.Elif(self.cut):
+            m.d.sync += dropping.eq(1)
+        return m
+
+
+class PacketToPort(wiring.Component):
+    """Packets, as frames to the port.
+
+    Parameters
+    ----------
+    width
+        Bits of a beat.
+
+    Ports
+    -----
+    input : packet_stream(width)
+    port : ``AXIStream`` out
+
+    Combinational, one beat a cycle.
+    """
+
+    def __init__(self, width: int):
+        self.width = width
+        super().__init__({"input": In(packet_stream(width)), "port": Out(AXIStream(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        beat = self.input.payload
+        for lane in range(self.width // 8):
+            m.d.comb += self.port.tkeep[lane].eq(beat.count > lane)
+        m.d.comb += [
+            self.port.tdata.eq(beat.data),
+            self.port.tlast.eq(beat.last),
+            self.port.tuser.eq(beat.last & beat.error),
+            self.port.tvalid.eq(self.input.valid),
+            self.input.ready.eq(self.port.tready),
+        ]
+        return m
+
+
+class CutPacket(wiring.Component):
+    """Ends a packet whose source was reset in the middle: one more beat, last and in error.
+
+    Parameters
+    ----------
+    width
+        Bits of a beat.
+
+    Ports
+    -----
+    input : packet_stream(width), from a part that ``cut`` resets
+    output : packet_stream(width), to a part that goes on
+    cut : 1
+
+    Combinational, one beat a cycle.
+    """
+
+    def __init__(self, width: int):
+        self.width = width
+        super().__init__(
+            {
+                "input": In(packet_stream(width)),
+                "output": Out(packet_stream(width)),
+                "cut": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        inside = Signal()
+        ending = Signal()
+        moved = self.output.valid & self.output.ready
+        with m.If(ending):
+            m.d.comb += [
+                self.output.payload.count.eq(1),
+                self.output.payload.last.eq(1),
+                self.output.payload.error.eq(1),
+                self.output.valid.eq(1),
+            ]
+            with m.If(moved):
+                m.d.sync += [ending.eq(0), inside.eq(0)]
+        with m.Else():
+            m.d.comb += [
+                self.output.payload.eq(self.input.payload),
+                self.output.valid.eq(self.input.valid & ~self.cut),
+                self.input.ready.eq(self.output.ready & ~self.cut),
+            ]
+            with m.If(moved):
+                m.d.sync += inside.eq(~self.input.payload.last)
+            with m.If(self.cut):
+                m.d.sync += ending.eq(inside)
+        return m

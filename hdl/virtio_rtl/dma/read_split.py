@@ -1,0 +1,107 @@
+"""Cut read requests into memory reads."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from virtio_rtl.dma.read_records import chunk_layout
+from virtio_rtl.types.dma import ReadRequest
+
+__all__ = ["ReadSplit"]
+
+_PAGE = 4096
+
+
+class ReadSplit(wiring.Component):
+    """Cut one client's read requests at MRRS and at 4 KiB.
+
+    Parameters
+    ----------
+    width
+        Data bits of the datapath: 64, 128, 256 or 512.
+    slot_bytes
+        Largest single read in bytes, a power of two from 128 to 4096.
+
+    Ports
+    -----
+    max_read_request : In(3)
+        PCIe code of MRRS, 128 << code bytes; may change at any time.
+    stop : In(1)
+        Take no new request.
+    request : In(stream ReadRequest)
+    chunk : Out(stream chunk_layout(width))
+
+    Combinational from the held request to ``chunk``: one chunk per cycle, no bubble between
+    requests, latency one cycle. Order is kept. A chunk spans at most MRRS counted in whole dwords,
+    so that the first one of an unaligned request is up to 3 bytes shorter; a request is cut by
+    length, not at multiples of MRRS, which costs the fewest TLPs. [PCIe 3.0 §2.2.7]
+
+    A chunk that is offered changes if MRRS does: a buffer has to follow. A request of length 0 is
+    not allowed; lengths over 4096 work.
+    """
+
+    def __init__(self, width: int, slot_bytes: int):
+        self.slot_bytes = slot_bytes
+        self.lane_bits = exact_log2(width // 8)
+        super().__init__(
+            {
+                "max_read_request": In(3),
+                "stop": In(1),
+                "request": In(stream.Signature(ReadRequest)),
+                "chunk": Out(stream.Signature(chunk_layout(width))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+
+        read_size = Signal(13, init=128)
+        with m.Switch(self.max_read_request):
+            for code in range(8):
+                with m.Case(code):
+                    m.d.sync += read_size.eq(min(128 << code, self.slot_bytes))
+
+        active = Signal()
+        address = Signal(64)
+        remaining = Signal(13)
+        to_page_end = Signal(13)
+        ends_group = Signal()
+        first_lane = Signal(self.lane_bits)
+
+        # A read that starts inside a dword spends its first bytes on it: they count for MRRS.
+        by_size = Signal(13)
+        limit = Signal(13)
+        length = Signal(13)
+        final = Signal()
+        m.d.comb += [
+            by_size.eq(read_size - address[:2]),
+            limit.eq(Mux(to_page_end < by_size, to_page_end, by_size)),
+            final.eq(remaining <= limit),
+            length.eq(Mux(final, remaining, limit)),
+            self.chunk.valid.eq(active),
+            self.chunk.payload.address.eq(address),
+            self.chunk.payload.length.eq(length),
+            self.chunk.payload.first_lane.eq(first_lane),
+            self.chunk.payload.last.eq(ends_group & final),
+            self.request.ready.eq(~self.stop & (~active | (self.chunk.ready & final))),
+        ]
+
+        with m.If(active & self.chunk.ready):
+            m.d.sync += [
+                active.eq(~final),
+                address.eq(address + limit),
+                remaining.eq(remaining - limit),
+                to_page_end.eq(Mux(to_page_end == limit, _PAGE, to_page_end - limit)),
+                first_lane.eq(Mux(ends_group & final, 0, first_lane + length)),
+            ]
+        with m.If(self.request.valid & self.request.ready):
+            request = self.request.payload
+            m.d.sync += [
+                active.eq(1),
+                address.eq(request.address),
+                remaining.eq(request.length),
+                to_page_end.eq(_PAGE - request.address[:12]),
+                ends_group.eq(request.last),
+            ]
+        return m

@@ -1,0 +1,1 @@
+"""Small reusable logic: FIFOs, skid buffers, arbiters."""

@@ -1,0 +1,56 @@
+"""The target end of the register bus: strobes for the registers, a held answer for the bus."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from virtio_rtl.types.regbus import RegisterBus, RegisterRequest
+
+__all__ = ["RegisterTarget"]
+
+
+class RegisterTarget(wiring.Component):
+    """Turns bus accesses into single-cycle strobes and holds the answer until it is taken.
+
+    Ports
+    -----
+    bus: In(RegisterBus)
+    request: Out(RegisterRequest)
+        The access; meaningful with a strobe, and before it while ``waiting``.
+    waiting: Out(1)
+        An access is there, taken or not.
+    read, write: Out(1)
+        The access is taken in this cycle.
+    read_data: In(32)
+        Answer, sampled with ``read``.
+    hold: In(1)
+        Take nothing.
+
+    A write may be taken every cycle, a read every cycle while its answers are taken; the answer
+    follows one cycle after the strobe.
+    """
+
+    bus: In(RegisterBus())
+    request: Out(RegisterRequest)
+    waiting: Out(1)
+    read: Out(1)
+    write: Out(1)
+    read_data: In(32)
+    hold: In(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        request, response = self.bus.request, self.bus.response
+        free = ~response.valid | response.ready
+        m.d.comb += [
+            self.request.eq(request.payload),
+            self.waiting.eq(request.valid),
+            request.ready.eq(~self.hold & (request.payload.write | free)),
+            self.read.eq(request.valid & request.ready & ~request.payload.write),
+            self.write.eq(request.valid & request.ready & request.payload.write),
+        ]
+        with m.If(free):
+            m.d.sync += response.valid.eq(self.read)
+        with m.If(self.read):
+            m.d.sync += response.payload.eq(self.read_data)
+        return m

@@ -1,0 +1,261 @@
+"""The whole device: wiring only."""
+
+from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import DeviceConfig
+from .device import net
+from .dma.read_engine import ReadEngine
+from .dma.write_engine import WriteEngine
+from .lib.stream import StreamFIFO
+from .pcie.bar_target import BarTarget
+from .pcie.config_space import ConfigSpace
+from .pcie.msix import MSIX
+from .pcie.rx_demux import RxDemux
+from .pcie.tx_arbiter import TxArbiter
+from .regs.arbiter import BusArbiter
+from .regs.maps import Counter
+from .transport.pci import PCITransport
+from .transport.reset import ResetControl
+from .types.axis import AXIStream
+from .types.dma import DMAError, WriteRequest
+from .types.events import HopEvents
+from .types.packet import packet_beat
+from .types.tlp import FlowControlLimits, tlp_stream
+from .virtqueue.engine import LOOKUPS, READ_CLIENTS, WRITE_CLIENTS, VirtqueueEngine
+
+__all__ = ["COUNTERS", "VirtioDevice"]
+
+COUNTERS = (
+    Counter("read_unsupported", "DMA reads answered with Unsupported Request"),
+    Counter("read_aborted", "DMA reads answered with Completer Abort"),
+    Counter("read_poisoned", "DMA reads with poisoned data"),
+    Counter("read_timeout", "DMA reads without a completion in time"),
+    Counter("read_malformed", "DMA reads whose completion did not fit the request"),
+    Counter("completion_unexpected", "completions for no read in flight"),
+    Counter("request_unsupported", "requests answered with Unsupported Request, or dropped"),
+    Counter("request_poisoned", "poisoned writes that were dropped"),
+    Counter("message_dropped", "messages and unknown TLPs that were dropped"),
+    Counter("transmit_dropped", "frames longer than the device sends"),
+    Counter("receive_dropped", "frames longer than the device, or the driver's buffer, takes"),
+    Counter("virtqueue_failed", "buffers that broke a rule, or virtqueue accesses that failed"),
+)
+"""Counters in the vendor region of BAR 0, behind those of the transport."""
+
+_CODE_COUNTERS = {
+    DMAError.UNSUPPORTED_REQUEST: "read_unsupported",
+    DMAError.COMPLETER_ABORT: "read_aborted",
+    DMAError.POISONED: "read_poisoned",
+    DMAError.TIMEOUT: "read_timeout",
+    DMAError.MALFORMED: "read_malformed",
+}
+
+
+class VirtioDevice(wiring.Component):
+    """A virtio device behind the vendor-neutral TLP streams.
+
+    Parameters
+    ----------
+    config
+        What to build.
+
+    Ports
+    -----
+    rx_tlp, tx_tlp : tlp_stream(width)
+        To and from the PHY shim; configuration requests included.
+    flow_control : ``FlowControlLimits``
+    intx : 1
+        INTx level.
+    net_tx, net_rx : ``AXIStream``
+        Ethernet frames without FCS.
+    link_up : 1
+    events : ``HopEvents``
+        For measurement only.
+    """
+
+    def __init__(self, config: DeviceConfig):
+        self.config = config
+        width = config.width
+        super().__init__(
+            {
+                "rx_tlp": In(tlp_stream(width)),
+                "tx_tlp": Out(tlp_stream(width)),
+                "flow_control": In(FlowControlLimits),
+                "intx": Out(1),
+                "net_tx": Out(AXIStream(width)),
+                "net_rx": In(AXIStream(width)),
+                "link_up": In(1),
+                "events": Out(HopEvents),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        width = config.width
+        msix_client = len(WRITE_CLIENTS)
+
+        m.submodules.reset_control = reset = ResetControl(
+            settle=max(config.num_queues, config.read_tags) + 16
+        )
+        resettable = ResetInserter(reset.engine_reset)
+
+        # PCIe.
+        m.submodules.rx_demux = demux = RxDemux(width)
+        m.submodules.tx_arbiter = arbiter = TxArbiter(width)
+        m.submodules.config_space = space = ConfigSpace(config, width, device_config_length=12)
+        m.submodules.bar_target = bar = BarTarget(width)
+        m.submodules.bus_arbiter = bus = BusArbiter(2)
+        m.submodules.msix = msix = MSIX(config.msix_vectors, width)
+        # Virtio.
+        m.submodules.transport = transport = PCITransport(
+            config,
+            offered=net.OFFERED,
+            required=net.REQUIRED,
+            readers=len(LOOKUPS),
+            counters=COUNTERS,
+        )
+        read = ReadEngine(
+            width,
+            config.read_tags,
+            config.read_slot_bytes,
+            len(READ_CLIENTS),
+            config.timeout_cycles,
+        )
+        write = WriteEngine(width, len(WRITE_CLIENTS) + 1)
+        engine = VirtqueueEngine(config, config.max_frame + net.HEADER_BYTES)
+        m.submodules.read_engine = resettable(read)
+        m.submodules.write_engine = resettable(write)
+        m.submodules.virtqueues = resettable(engine)
+        m.submodules.device = device = net.NetDevice(config)
+
+        def join(ours, theirs):
+            wiring.connect(m, wiring.flipped(ours), theirs)
+
+        # TLPs.
+        join(self.rx_tlp, demux.tlp)
+        join(self.tx_tlp, arbiter.tlp)
+        wiring.connect(m, demux.config, space.requests)
+        wiring.connect(m, demux.requests, bar.requests)
+        wiring.connect(m, demux.completions, read.completions)
+        wiring.connect(m, write.tlp, arbiter.posted)
+        wiring.connect(m, read.tlp, arbiter.nonposted)
+        wiring.connect(m, bar.completion, arbiter.completion_bar)
+        wiring.connect(m, space.completion, arbiter.completion_config)
+        m.d.comb += arbiter.limits.eq(self.flow_control)
+
+        # Registers: BAR accesses and the PCI_CFG window share one bus.
+        wiring.connect(m, bar.bus, bus.initiator_0)
+        wiring.connect(m, space.bus, bus.initiator_1)
+        wiring.connect(m, bus.bus, transport.bus)
+        wiring.connect(m, transport.msix_bus, msix.bus)
+        m.d.comb += [
+            bar.bar_base.eq(space.bar_base),
+            transport.link_up.eq(self.link_up),
+        ]
+        m.d.comb += [
+            part.control.eq(space.control) for part in (bar, msix, transport, read, write)
+        ]
+
+        # Virtqueues and their DMA.
+        for i in range(len(LOOKUPS)):
+            wiring.connect(m, getattr(engine, f"lookup_{i}"), getattr(transport, f"lookup_{i}"))
+        for i in range(len(READ_CLIENTS)):
+            for kind in ("request", "packet"):
+                wiring.connect(m, getattr(engine, f"read_{kind}_{i}"), getattr(read, f"{kind}_{i}"))
+        for i in range(len(WRITE_CLIENTS)):
+            for kind in ("request", "packet", "done"):
+                wiring.connect(
+                    m, getattr(engine, f"write_{kind}_{i}"), getattr(write, f"{kind}_{i}")
+                )
+        wiring.connect(m, transport.doorbell, engine.doorbell)
+        wiring.connect(m, transport.queue_enabled, engine.enabled_queue)
+        wiring.connect(m, engine.interrupt, transport.interrupt)
+        wiring.connect(m, transport.vector, msix.request)
+        running = Signal()
+        m.d.comb += [
+            running.eq(transport.driver_ok & ~reset.stop),
+            engine.enable.eq(running),
+            self.intx.eq(transport.intx),
+            space.interrupt_status.eq(transport.interrupt_status),
+        ]
+
+        # A message is taken whole or not at all, so that a reset between its two halves, which
+        # would leave the next message half taken, is impossible.
+        message_request = StreamFIFO(WriteRequest, 2)
+        message_packet = StreamFIFO(packet_beat(width), 2)
+        m.submodules.message_request = resettable(message_request)
+        m.submodules.message_packet = resettable(message_packet)
+        take = Signal()
+        m.d.comb += [
+            take.eq(
+                msix.write_request.valid
+                & msix.packet.valid
+                & message_request.input.ready
+                & message_packet.input.ready
+            ),
+            message_request.input.payload.eq(msix.write_request.payload),
+            message_request.input.valid.eq(take),
+            msix.write_request.ready.eq(take),
+            message_packet.input.payload.eq(msix.packet.payload),
+            message_packet.input.valid.eq(take),
+            msix.packet.ready.eq(take),
+            getattr(write, f"done_{msix_client}").ready.eq(1),
+        ]
+        wiring.connect(m, message_request.output, getattr(write, f"request_{msix_client}"))
+        wiring.connect(m, message_packet.output, getattr(write, f"packet_{msix_client}"))
+
+        # Device and network.
+        wiring.connect(m, engine.readable, device.readable)
+        wiring.connect(m, device.wanted, engine.wanted)
+        wiring.connect(m, device.writable, engine.writable)
+        join(self.net_tx, device.tx)
+        join(self.net_rx, device.rx)
+        m.d.comb += [device.open.eq(running), device.engine_reset.eq(reset.engine_reset)]
+
+        # Reset, as a drain. Without bus mastering a message may stand where it is.
+        m.d.comb += [
+            reset.device_request.eq(transport.reset_request),
+            reset.function_request.eq(space.flr_request),
+            reset.idle.eq(
+                read.idle
+                & write.idle
+                & (transport.interrupt_idle | ~space.control.bus_master_enable)
+            ),
+            reset.busy.eq(engine.busy),
+            read.stop.eq(reset.stop),
+            write.stop.eq(reset.stop),
+            transport.reset_done.eq(reset.device_done),
+            transport.function_reset.eq(reset.function_done),
+            space.flr_done.eq(reset.function_done),
+            msix.clear.eq(reset.function_done),
+            space.transactions_pending.eq(~read.idle),
+        ]
+
+        # Errors are events.
+        counted = transport.events
+        m.d.comb += [
+            read.error.ready.eq(1),
+            counted.completion_unexpected.eq(read.unexpected),
+            counted.request_unsupported.eq(bar.unsupported),
+            counted.request_poisoned.eq(bar.poisoned),
+            counted.message_dropped.eq(demux.dropped),
+            counted.transmit_dropped.eq(device.transmit_dropped),
+            counted.receive_dropped.eq(device.receive_dropped | engine.dropped),
+            counted.virtqueue_failed.eq(engine.failed),
+            transport.device_error.eq(engine.failed),
+            space.received_master_abort.eq(counted.read_unsupported),
+            space.received_target_abort.eq(counted.read_aborted),
+            space.master_data_parity.eq(counted.read_poisoned),
+            space.unsupported_request.eq(bar.unsupported),
+        ]
+        for code, name in _CODE_COUNTERS.items():
+            m.d.comb += counted[name].eq(read.error.valid & (read.error.payload.code == code))
+
+        m.d.comb += [
+            self.events.eq(engine.events),
+            self.events.doorbell.eq(transport.doorbell.valid & transport.doorbell.ready),
+            self.events.interrupt.eq(msix.packet.valid & msix.packet.ready),
+        ]
+        return m

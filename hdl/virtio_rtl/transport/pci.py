@@ -1,0 +1,208 @@
+"""The virtio-pci transport: everything behind BAR 0 but the MSI-X structures. Wiring only."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from virtio_model.spec import features
+from virtio_model.spec.net import NetFeature
+from virtio_rtl.config import DeviceConfig
+from virtio_rtl.lib.stream import SkidBuffer, StreamArbiter
+from virtio_rtl.regs.decode import BusDecoder
+from virtio_rtl.regs.maps import COMMON_CONFIG, COUNTERS, DEVICE_CONFIG, ISR, MSIX, NOTIFY, Counter
+from virtio_rtl.transport.common_config import CommonConfig
+from virtio_rtl.transport.counters import Counters
+from virtio_rtl.transport.device_config import NetConfig
+from virtio_rtl.transport.interrupt import InterruptRouter
+from virtio_rtl.transport.isr import ISRStatus
+from virtio_rtl.transport.notify import Notify
+from virtio_rtl.transport.queue_table import QueueTable
+from virtio_rtl.types.pcie import FunctionControl
+from virtio_rtl.types.regbus import RegisterBus, RegisterRequest
+from virtio_rtl.types.virtqueue import Doorbell, InterruptRequest, QueueLookup
+
+__all__ = ["TRANSPORT_COUNTERS", "PCITransport"]
+
+TRANSPORT_COUNTERS = (
+    Counter("bad_doorbell", "Notifications for a virtqueue that does not exist."),
+)
+
+
+class PCITransport(wiring.Component):
+    """virtio-pci transport of the network device. [virtio 1.4 §4.1]
+
+    Parameters
+    ----------
+    config
+        The device.
+    offered, required
+        Feature sets; see ``FeatureNegotiation``.
+    readers
+        Number of virtqueue lookup ports.
+    counters
+        Event counters behind those of the transport itself (``TRANSPORT_COUNTERS``).
+
+    Ports
+    -----
+    bus: In(RegisterBus)
+        All of BAR 0; addresses relative to the BAR.
+    msix_bus: Out(RegisterBus)
+        The accesses to the MSI-X table and pending bits.
+    control: In(FunctionControl)
+    driver_features: Out(128); features_ok, driver_ok: Out(1)
+        ``driver_ok`` also falls when a reset is requested.
+    lookup_0 ... lookup_{readers-1}: In(QueueLookup)
+        Configuration of a virtqueue, one cycle after its index.
+    doorbell: Out(stream Doorbell)
+        Also before DRIVER_OK. To be taken in finite time.
+    queue_enabled: Out(stream unsigned(16))
+        Virtqueues enabled while DRIVER_OK is set. To be taken in finite time.
+    interrupt: In(stream InterruptRequest)
+        Events from the virtqueue engine; dropped while ``driver_ok`` is not set.
+    vector: Out(stream unsigned(11))
+        MSI-X vectors to signal.
+    intx, interrupt_status: Out(1)
+        Levels; see ``ISRStatus``.
+    link_up: In(1)
+    device_error: In(1)
+        Strobe: sets DEVICE_NEEDS_RESET.
+    reset_request: Out(1), reset_done: In(1)
+        Level and strobe of a device reset: drain, wait for ``interrupt_idle``, answer.
+    function_reset: In(1)
+        Strobe, after the drain of a function level reset: everything to its reset value.
+    clear: Out(1)
+        Strobe: a device or function reset ends, everything of the device returns to its reset
+        value in this cycle.
+    interrupt_idle: Out(1)
+        No interrupt is on its way inside.
+    events: In(data.StructLayout({name: 1}))
+        Strobes of ``counters``; only if there are any.
+
+    Latency from ``bus`` to ``doorbell``: two cycles, one doorbell per cycle; from ``interrupt``
+    to ``vector``: two cycles, one per cycle. One register access at a time and in order; see the
+    rooms for what a read takes.
+    """
+
+    def __init__(
+        self,
+        config: DeviceConfig,
+        *,
+        offered: int,
+        required: int,
+        readers: int = 1,
+        counters: Sequence[Counter] = (),
+    ):
+        self.config = config
+        self.offered = offered
+        self.required = required
+        self.readers = readers
+        self.counters = tuple(counters)
+        ports = {
+            "bus": In(RegisterBus()),
+            "msix_bus": Out(RegisterBus()),
+            "control": In(FunctionControl),
+            "driver_features": Out(features.FEATURE_BITS_END),
+            "features_ok": Out(1),
+            "driver_ok": Out(1),
+            "doorbell": Out(stream.Signature(Doorbell)),
+            "queue_enabled": Out(stream.Signature(16)),
+            "interrupt": In(stream.Signature(InterruptRequest)),
+            "vector": Out(stream.Signature(11)),
+            "intx": Out(1),
+            "interrupt_status": Out(1),
+            "link_up": In(1),
+            "device_error": In(1),
+            "reset_request": Out(1),
+            "reset_done": In(1),
+            "function_reset": In(1),
+            "clear": Out(1),
+            "interrupt_idle": Out(1),
+        }
+        ports |= {f"lookup_{i}": In(QueueLookup()) for i in range(readers)}
+        if self.counters:
+            ports["events"] = In(data.StructLayout({c.name: 1 for c in self.counters}))
+        super().__init__(ports)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.decoder = decoder = BusDecoder(
+            (COMMON_CONFIG, ISR, DEVICE_CONFIG, NOTIFY, COUNTERS, MSIX)
+        )
+        # Cuts the path from the initiator before the registers compare and merge.
+        m.submodules.request_buffer = request_buffer = SkidBuffer(RegisterRequest)
+        m.submodules.common = common = CommonConfig(config, self.offered, self.required)
+        m.submodules.queues = queues = QueueTable(
+            config.num_queues, config.queue_size_max, config.msix_vectors, self.readers
+        )
+        m.submodules.isr = isr = ISRStatus()
+        m.submodules.device_config = device_config = NetConfig(config, self.offered)
+        m.submodules.notify = notify = Notify(config.num_queues)
+        m.submodules.counters = counters = Counters(TRANSPORT_COUNTERS + self.counters)
+        m.submodules.router = router = InterruptRouter()
+        m.submodules.interrupts = interrupts = StreamArbiter(InterruptRequest, 2)
+
+        connect = wiring.connect
+        flipped = wiring.flipped
+        connect(m, flipped(self.bus.request), request_buffer.input)
+        connect(m, request_buffer.output, decoder.bus.request)
+        connect(m, decoder.bus.response, flipped(self.bus.response))
+        connect(m, getattr(decoder, COMMON_CONFIG.name), common.bus)
+        connect(m, getattr(decoder, ISR.name), isr.bus)
+        connect(m, getattr(decoder, DEVICE_CONFIG.name), device_config.bus)
+        connect(m, getattr(decoder, NOTIFY.name), notify.bus)
+        connect(m, getattr(decoder, COUNTERS.name), counters.bus)
+        connect(m, getattr(decoder, MSIX.name), flipped(self.msix_bus))
+
+        connect(m, common.queues, queues.registers)
+        for i in range(self.readers):
+            connect(m, getattr(queues, f"lookup_{i}"), flipped(getattr(self, f"lookup_{i}")))
+        connect(m, router.vector_lookup, queues.vector_lookup)
+        m.d.comb += [queues.clear.eq(common.clear), common.queues_busy.eq(queues.busy)]
+
+        connect(m, notify.doorbell, flipped(self.doorbell))
+        connect(m, common.queue_enabled, flipped(self.queue_enabled))
+        connect(m, flipped(self.interrupt), interrupts.input_0)
+        connect(m, common.interrupt, interrupts.input_1)
+        connect(m, interrupts.output, router.request)
+        connect(m, router.vector, flipped(self.vector))
+        m.d.comb += [
+            notify.discard.eq(common.reset_request),
+            router.config_vector.eq(common.config_vector),
+            router.msix_enable.eq(self.control.msix_enable),
+            router.enable.eq(common.driver_ok),
+            isr.queue_event.eq(router.queue_event),
+            isr.config_event.eq(router.config_event),
+            isr.clear.eq(common.clear),
+            isr.msix_enable.eq(self.control.msix_enable),
+            isr.intx_disable.eq(self.control.intx_disable),
+            self.intx.eq(isr.intx),
+            self.interrupt_status.eq(isr.interrupt_status),
+            self.interrupt_idle.eq(router.idle & ~interrupts.output.valid),
+        ]
+        m.d.comb += [
+            device_config.link_up.eq(self.link_up),
+            device_config.status_negotiated.eq(
+                common.features_ok & common.driver_features[NetFeature.STATUS]
+            ),
+            common.config_changed.eq(device_config.changed),
+            common.config_read.eq(device_config.config_read),
+            common.config_notify.eq(device_config.notify),
+            common.device_error.eq(self.device_error),
+            common.reset_done.eq(self.reset_done),
+            common.function_reset.eq(self.function_reset),
+            self.driver_features.eq(common.driver_features),
+            self.features_ok.eq(common.features_ok),
+            self.driver_ok.eq(common.driver_ok),
+            self.reset_request.eq(common.reset_request),
+            self.clear.eq(common.clear),
+        ]
+        m.d.comb += [
+            counters.clear.eq(self.function_reset),
+            counters.events.bad_doorbell.eq(notify.bad_doorbell),
+        ]
+        for counter in self.counters:
+            m.d.comb += counters.events[counter.name].eq(self.events[counter.name])
+        return m

@@ -1,0 +1,1 @@
+"""Typed records and streams: the doors between the rooms. No logic lives here."""

@@ -1,0 +1,1 @@
+"""The virtqueue engine: from doorbell to used descriptor."""

@@ -1,0 +1,252 @@
+"""The virtqueue engine: wires the stages from doorbell to interrupt request."""
+
+from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import DeviceConfig
+from ..types.dma import ReadRequest, WriteRequest
+from ..types.events import HopEvents
+from ..types.packet import packet_stream
+from ..types.virtqueue import Doorbell, InterruptRequest, QueueLookup, WritableRequest
+from .event import EventCheck
+from .fetch_packed import PackedFetch
+from .gather import Gather
+from .read_ahead import ReadAhead
+from .scatter import Scatter
+from .scheduler import Scheduler
+from .service import Service
+from .used_packed import PackedUsed
+from .walk import Walk
+
+__all__ = ["LOOKUPS", "READ_CLIENTS", "WRITE_CLIENTS", "VirtqueueEngine"]
+
+READ_CLIENTS = ("descriptors", "receive_tables", "transmit_tables", "payload", "events")
+"""Clients of the read engine, by number."""
+
+WRITE_CLIENTS = ("payload", "used", "suppression")
+"""Clients of the write engine, by number."""
+
+LOOKUPS = ("issue", "receive", "walk_receive", "walk_transmit", "used", "used_write", "event")
+"""Readers of the queue table, by number."""
+
+_RECEIVE, _TRANSMIT = 0, 1
+
+
+class VirtqueueEngine(wiring.Component):
+    """Packed virtqueues of a device that has receive (even) and transmit (odd) virtqueues.
+
+    Wiring only; the stages' docstrings say what each does.
+
+    Parameters
+    ----------
+    config
+        The device's configuration.
+    max_packet
+        Longest packet in either direction, in bytes.
+
+    Ports
+    -----
+    enable : 1
+        DRIVER_OK.
+    doorbell : stream of ``Doorbell``
+    enabled_queue : stream of 16 bits
+        A virtqueue that was enabled after DRIVER_OK: looked at once, as by a doorbell.
+    lookup_{i} : ``QueueLookup``, see ``LOOKUPS``
+    read_request_{i}, read_packet_{i} : clients of the read engine, see ``READ_CLIENTS``
+    write_request_{i}, write_packet_{i}, write_done_{i} : see ``WRITE_CLIENTS``
+    readable : packet_stream(width), what drivers sent
+    wanted : stream of ``WritableRequest``; writable : packet_stream(width), what drivers get
+    interrupt : stream of ``InterruptRequest``
+    failed : 1
+        A virtqueue broke a rule or a read failed: the device needs a reset.
+    dropped : 1
+        A packet did not fit the driver's buffer.
+    events : ``HopEvents``
+        Its first and last field are left to the outside.
+    busy
+        State in memories is being cleared after a reset.
+    """
+
+    def __init__(self, config: DeviceConfig, max_packet: int):
+        self.config = config
+        self.max_packet = max_packet
+        width = config.width
+        members = {
+            "enable": In(1),
+            "doorbell": In(stream.Signature(Doorbell)),
+            "enabled_queue": In(stream.Signature(unsigned(16))),
+            "readable": Out(packet_stream(width)),
+            "wanted": In(stream.Signature(WritableRequest)),
+            "writable": In(packet_stream(width)),
+            "interrupt": Out(stream.Signature(InterruptRequest)),
+            "failed": Out(1),
+            "dropped": Out(1),
+            "busy": Out(1),
+            "events": Out(HopEvents),
+        }
+        for i in range(len(LOOKUPS)):
+            members[f"lookup_{i}"] = Out(QueueLookup())
+        for i in range(len(READ_CLIENTS)):
+            members[f"read_request_{i}"] = Out(stream.Signature(ReadRequest))
+            members[f"read_packet_{i}"] = In(packet_stream(width))
+        for i in range(len(WRITE_CLIENTS)):
+            members[f"write_request_{i}"] = Out(stream.Signature(WriteRequest))
+            members[f"write_packet_{i}"] = Out(packet_stream(width))
+            members[f"write_done_{i}"] = In(stream.Signature(unsigned(1)))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        width, queues = config.width, config.num_queues
+        batch, depth = config.fetch_batch, config.read_ahead
+        paths = 2
+
+        m.submodules.scheduler = scheduler = Scheduler(queues, 3, 2 + paths)
+        m.submodules.fetch = fetch = PackedFetch(width, queues, paths, batch, depth)
+        stores = [ReadAhead(config.queue_pairs, depth) for _ in range(paths)]
+        walks = [
+            Walk(width, queues, paths, path, batch, depth, pull=path == _RECEIVE,
+                 segments=256 if path == _RECEIVE else 64)
+            for path in range(paths)
+        ]  # fmt: skip
+        m.submodules.store_receive, m.submodules.store_transmit = stores
+        m.submodules.walk_receive, m.submodules.walk_transmit = walks
+        m.submodules.service = service = Service(queues)
+        m.submodules.gather = gather = Gather(width, self.max_packet)
+        m.submodules.scatter = scatter = Scatter(width)
+        m.submodules.used = used = PackedUsed(width, queues, paths, batch)
+        m.submodules.event = event = EventCheck(width, queues)
+
+        def join(ours, theirs):
+            wiring.connect(m, wiring.flipped(ours), theirs)
+
+        def read_client(name, request, packet):
+            number = READ_CLIENTS.index(name)
+            join(getattr(self, f"read_request_{number}"), request)
+            join(getattr(self, f"read_packet_{number}"), packet)
+
+        def write_client(name, request, packet, done):
+            number = WRITE_CLIENTS.index(name)
+            join(getattr(self, f"write_request_{number}"), request)
+            join(getattr(self, f"write_packet_{number}"), packet)
+            join(getattr(self, f"write_done_{number}"), done)
+
+        def lookup(name, port):
+            join(getattr(self, f"lookup_{LOOKUPS.index(name)}"), port)
+
+        # Doorbell to fetch.
+        m.d.comb += [
+            scheduler.enable.eq(self.enable),
+            scheduler.doorbell_0.payload.eq(self.doorbell.payload.queue),
+            scheduler.doorbell_0.valid.eq(self.doorbell.valid),
+            self.doorbell.ready.eq(scheduler.doorbell_0.ready),
+        ]
+        wiring.connect(m, fetch.recheck, scheduler.doorbell_1)
+        join(self.enabled_queue, scheduler.doorbell_2)
+        wiring.connect(m, fetch.rearm_0, scheduler.rearm_0)
+        wiring.connect(m, fetch.rearm_1, scheduler.rearm_1)
+        wiring.connect(m, scheduler.work, fetch.work)
+        read_client("descriptors", fetch.read_request, fetch.read_packet)
+        write_client("suppression", fetch.write_request, fetch.write_packet, fetch.write_done)
+        lookup("issue", fetch.lookup_issue)
+        lookup("receive", fetch.lookup_receive)
+
+        # Read-ahead stores and walkers, one of each per path.
+        for path, (store, walk) in enumerate(zip(stores, walks, strict=True)):
+            name = ("receive", "transmit")[path]
+            here = fetch.write_queue[0] == path
+            m.d.comb += [
+                store.write_en.eq(fetch.write_en & here),
+                store.write_queue.eq(fetch.write_queue >> 1),
+                store.write_pointer.eq(fetch.write_pointer),
+                store.write_descriptor.eq(fetch.write_descriptor),
+                store.commit_en.eq(fetch.commit_en & here),
+                store.commit_queue.eq(fetch.write_queue >> 1),
+                store.commit_pointer.eq(fetch.commit_pointer),
+                store.issue_queue.eq(fetch.taken_queue >> 1),
+                getattr(fetch, f"taken_{path}").eq(store.issue_taken),
+                store.walk_queue.eq(walk.walk_queue >> 1),
+                walk.committed.eq(store.walk_committed),
+                walk.taken.eq(store.walk_taken),
+                store.read_queue.eq(walk.read_queue >> 1),
+                store.read_pointer.eq(walk.read_pointer),
+                walk.descriptor.eq(store.read_descriptor),
+                store.take_en.eq(walk.take_en),
+                store.take_queue.eq(walk.take_queue >> 1),
+                store.take_pointer.eq(walk.take_pointer),
+            ]
+            wiring.connect(m, walk.rearm, getattr(scheduler, f"rearm_{2 + path}"))
+            read_client(f"{name}_tables", walk.table_request, walk.table_packet)
+            lookup(f"walk_{name}", walk.lookup)
+
+        # Transmit: virtqueues with descriptors are served in turn.
+        m.d.comb += [
+            service.committed.payload.eq(fetch.committed.payload),
+            service.committed.valid.eq(fetch.committed.valid & fetch.committed.payload[0]),
+            fetch.committed.ready.eq(service.committed.ready | ~fetch.committed.payload[0]),
+        ]
+        transmit = walks[_TRANSMIT]
+        wiring.connect(m, service.request, transmit.request)
+        wiring.connect(m, transmit.result, service.result)
+        wiring.connect(m, transmit.segment, gather.segment)
+        wiring.connect(m, transmit.buffer, gather.buffer)
+        read_client("payload", gather.request, gather.packet)
+        join(self.readable, gather.readable)
+
+        # Receive: the device asks for buffers.
+        receive = walks[_RECEIVE]
+        m.d.comb += receive.result.ready.eq(1)
+        wiring.connect(m, scatter.take, receive.request)
+        wiring.connect(m, receive.segment, scatter.segment)
+        wiring.connect(m, receive.buffer, scatter.buffer)
+        join(self.wanted, scatter.wanted)
+        join(self.writable, scatter.packet)
+        write_client("payload", scatter.request, scatter.write_packet, scatter.done)
+
+        # Used descriptors, event suppression, interrupt.
+        wiring.connect(m, scatter.completion, used.completion_0)
+        wiring.connect(m, gather.completion, used.completion_1)
+        write_client("used", used.request, used.packet, used.done)
+        lookup("used", used.lookup)
+        lookup("used_write", used.lookup_write)
+        wiring.connect(m, used.written, event.written)
+        read_client("events", event.request, event.packet)
+        lookup("event", event.lookup)
+        join(self.interrupt, event.interrupt)
+
+        inside = Signal(16)
+        entered = [walk.buffer.valid & walk.buffer.ready for walk in walks]
+        left = [
+            port.valid & port.ready for port in (used.completion_0, used.completion_1)
+        ]
+        m.d.sync += inside.eq(inside + entered[0] + entered[1] - left[0] - left[1])
+        m.d.comb += [
+            used.busy.eq(inside != 0),
+            self.failed.eq(
+                Cat(fetch.failed, gather.failed, scatter.failed, event.failed).any()
+            ),
+            self.dropped.eq(scatter.dropped),
+            self.busy.eq(stores[0].busy),
+        ]
+
+        def moves(port):
+            return port.valid & port.ready
+
+        m.d.comb += [
+            self.events.scheduled.eq(moves(scheduler.work)),
+            self.events.fetch_issued.eq(moves(fetch.read_request)),
+            self.events.fetch_received.eq(moves(fetch.committed)),
+            self.events.walked.eq(entered[0] | entered[1]),
+            self.events.payload_requested.eq(moves(gather.request) | moves(scatter.request)),
+            self.events.payload_delivered.eq(
+                moves(gather.readable) & gather.readable.payload.last
+                | moves(scatter.packet) & scatter.packet.payload.last
+            ),
+            self.events.completed.eq(left[0] | left[1]),
+            self.events.used_written.eq(moves(used.written)),
+            self.events.event_requested.eq(moves(event.request)),
+            self.events.event_received.eq(moves(event.packet)),
+        ]
+        return m

@@ -1,0 +1,98 @@
+"""Publishes the device's own event suppression state: hop 10."""
+
+from amaranth.hdl import Const, Module, Signal, unsigned
+from amaranth.lib import enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..lib.stream import StreamFIFO
+from ..types.dma import WriteRequest
+from ..types.packet import packet_stream
+from ..types.virtqueue import SuppressionUpdate
+
+__all__ = ["EventFlags", "Suppression"]
+
+
+class EventFlags(enum.Enum, shape=unsigned(2)):
+    """Flags of the packed event suppression structures. [virtio 1.4 §2.8.14]"""
+
+    ENABLE = 0
+    DISABLE = 1
+    DESCRIPTOR = 2
+    RESERVED = 3
+
+
+class Suppression(wiring.Component):
+    """Writes the device event suppression structure, and asks for a second look after ENABLE.
+
+    The second look starts when the write has been accepted by the posted path: the read that it
+    causes stays behind the write, so a driver that did not notify before it saw ENABLE has made
+    its buffers available before that read.
+
+    Parameters
+    ----------
+    width
+        Bits of a packet beat.
+
+    Ports
+    -----
+    update : stream of ``SuppressionUpdate``
+    request, packet, done : client of the write engine
+    recheck : stream of 16 bits
+        Virtqueues to look at again, to the scheduler.
+
+    One update every two cycles; up to 4 in flight.
+    """
+
+    def __init__(self, width: int):
+        self.width = width
+        super().__init__(
+            {
+                "update": In(stream.Signature(SuppressionUpdate)),
+                "request": Out(stream.Signature(WriteRequest)),
+                "packet": Out(packet_stream(width)),
+                "done": In(stream.Signature(unsigned(1))),
+                "recheck": Out(stream.Signature(unsigned(16))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.waiting = waiting = StreamFIFO(SuppressionUpdate, 4)
+        update = self.update.payload
+        request_sent = Signal()
+        m.d.comb += [
+            self.request.payload.address.eq(update.address),
+            self.request.payload.length.eq(4),
+            self.request.payload.last.eq(1),
+            # le16 offset and wrap, then le16 flags.
+            self.packet.payload.data.eq(
+                Const(EventFlags.DISABLE.value << 16, 32) & update.disable.replicate(32)
+            ),
+            self.packet.payload.count.eq(4),
+            self.packet.payload.last.eq(1),
+            waiting.input.payload.eq(update),
+        ]
+        with m.If(~request_sent):
+            m.d.comb += self.request.valid.eq(self.update.valid & waiting.input.ready)
+            with m.If(self.request.valid & self.request.ready):
+                m.d.comb += waiting.input.valid.eq(1)
+                m.d.sync += request_sent.eq(1)
+        # The write engine takes a request only beside its data, so both are offered at once.
+        packet_sent = Signal()
+        m.d.comb += self.packet.valid.eq(
+            self.update.valid & (waiting.input.ready | request_sent) & ~packet_sent
+        )
+        with m.If(self.packet.valid & self.packet.ready):
+            m.d.sync += packet_sent.eq(1)
+        with m.If(request_sent & packet_sent):
+            m.d.comb += self.update.ready.eq(1)
+            m.d.sync += [request_sent.eq(0), packet_sent.eq(0)]
+
+        enabled = ~waiting.output.payload.disable
+        m.d.comb += [
+            self.recheck.payload.eq(waiting.output.payload.queue),
+            self.recheck.valid.eq(waiting.output.valid & self.done.valid & enabled),
+            waiting.output.ready.eq(self.done.valid & (self.recheck.ready | ~enabled)),
+            self.done.ready.eq(waiting.output.valid & (self.recheck.ready | ~enabled)),
+        ]
+        return m

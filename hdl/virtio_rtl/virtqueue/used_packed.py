@@ -1,0 +1,231 @@
+"""Used descriptors of the packed virtqueue: hop 7."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..lib.stream import StreamArbiter, StreamFIFO
+from ..lib.sweep import ResetSweep
+from ..types.dma import WriteRequest
+from ..types.packet import packet_stream
+from ..types.virtqueue import Completion, QueueLookup
+from .used_write import UsedBatch, UsedEntry, UsedWrite
+
+__all__ = ["PackedUsed"]
+
+_BANKS = 4
+
+
+class _Open(data.Struct):
+    """A virtqueue with used descriptors that wait for neighbours, and since when."""
+
+    queue: 16
+    since: 12
+
+
+class PackedUsed(wiring.Component):
+    """Collects completions per virtqueue and writes neighbouring used descriptors as one.
+
+    A used descriptor goes to the device's current ring position, which then moves on by the
+    chain's length; the device's wrap counter toggles when it passes the end of the ring
+    [virtio 1.4 §2.8.7]. Up to ``batch`` descriptors share one write. A batch is closed when it is
+    full, at a multiple of ``batch`` in the ring (so that writes stay aligned), at the ring's end
+    and behind a chain of several slots; else as soon as no buffer is in the device any more, and
+    at the latest ``linger`` cycles after its first entry: a lone buffer is not delayed, a flood is
+    batched.
+
+    Parameters
+    ----------
+    width
+        Bits of a packet beat.
+    queues, inputs
+        Virtqueues, and completion inputs.
+    batch
+        Most used descriptors in one write, a power of two up to 16.
+    linger
+        Cycles, up to 2000.
+
+    Ports
+    -----
+    completion_{i} : stream of ``Completion``
+    busy : 1
+        Buffers are still inside the device.
+    lookup, lookup_write : ``QueueLookup``
+    request, packet, done : client of the write engine
+    written : stream of 16 bits
+        A virtqueue whose used descriptors were accepted by the posted path.
+
+    One completion every two cycles, one used descriptor written a cycle. Used descriptors of a
+    virtqueue are in the order of the completions.
+    """
+
+    def __init__(self, width: int, queues: int, inputs: int, batch: int = 16, linger: int = 64):
+        self.width = width
+        self.queues = queues
+        self.inputs = inputs
+        self.batch = batch
+        self.linger = linger
+        super().__init__(
+            {f"completion_{i}": In(stream.Signature(Completion)) for i in range(inputs)}
+            | {
+                "busy": In(1),
+                "lookup": Out(QueueLookup()),
+                "lookup_write": Out(QueueLookup()),
+                "request": Out(stream.Signature(WriteRequest)),
+                "packet": Out(packet_stream(width)),
+                "done": In(stream.Signature(unsigned(1))),
+                "written": Out(stream.Signature(unsigned(16))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        count_bits = self.batch.bit_length()
+        layout = data.StructLayout(
+            {
+                "index": 15,
+                # Inverted wrap counter, so that 0 is its reset value.
+                "wrapped": 1,
+                "count": count_bits,
+                "bank": 2,
+                "listed": 1,
+            }
+        )
+        slot_bits = (self.batch - 1).bit_length()
+        m.submodules.states = states = Memory(shape=layout, depth=self.queues, init=[])
+        m.submodules.entries = entries = Memory(
+            shape=UsedEntry, depth=self.queues * _BANKS * self.batch, init=[]
+        )
+        m.submodules.sweep = sweep = ResetSweep(self.queues)
+        m.submodules.arbiter = arbiter = StreamArbiter(Completion, self.inputs)
+        m.submodules.open_list = open_list = StreamFIFO(_Open, self.queues + 1)
+        m.submodules.batches = batches = StreamFIFO(UsedBatch, 1)
+        m.submodules.write = write = UsedWrite(self.width, self.queues, self.batch, _BANKS)
+        for i in range(self.inputs):
+            wiring.connect(
+                m, wiring.flipped(getattr(self, f"completion_{i}")), getattr(arbiter, f"input_{i}")
+            )
+        wiring.connect(m, batches.output, write.batch)
+        for ours, theirs in (
+            (self.lookup_write, write.lookup),
+            (self.request, write.request),
+            (self.packet, write.packet),
+            (self.done, write.done),
+            (self.written, write.written),
+        ):
+            wiring.connect(m, wiring.flipped(ours), theirs)
+
+        states_write = states.write_port()
+        states_read = states.read_port(transparent_for=[states_write])
+        entries_write = entries.write_port()
+        entries_read = entries.read_port()
+        m.d.comb += [
+            entries_read.addr.eq(write.entry_address),
+            write.entry.eq(entries_read.data),
+        ]
+
+        now = Signal(12)
+        m.d.sync += now.eq(now + 1)
+        oldest = open_list.output
+        due = Signal()
+        m.d.comb += due.eq(
+            oldest.valid & (~self.busy | ((now - oldest.payload.since)[:12] >= self.linger))
+        )
+
+        completion = Signal(Completion)
+        state = states_read.data
+        size = self.lookup.config.size
+        queue = Signal(16)
+        next_state = data.View(layout, Signal(layout))
+        m.d.comb += [
+            states_read.addr.eq(queue),
+            self.lookup.queue.eq(queue),
+            states_write.addr.eq(queue),
+            states_write.data.eq(next_state),
+            next_state.eq(state),
+        ]
+
+        slot = state.count[:slot_bits] if slot_bits else 0
+        bank_address = Cat(slot, state.bank, queue) if slot_bits else Cat(state.bank, queue)
+        moved = Signal(17)
+        past_end = Signal()
+        closes = Signal()
+        m.d.comb += [
+            moved.eq(state.index + completion.slots),
+            past_end.eq(moved >= size),
+            entries_write.addr.eq(bank_address),
+            entries_write.data.id.eq(completion.id),
+            entries_write.data.length.eq(completion.written),
+            closes.eq(
+                past_end
+                | (completion.slots != 1)
+                | (state.count == self.batch - 1)
+                | ((moved & (self.batch - 1)) == 0)
+            ),
+            batches.input.payload.queue.eq(queue),
+            batches.input.payload.bank.eq(state.bank),
+            batches.input.payload.wrap.eq(~state.wrapped),
+            batches.input.payload.index.eq(state.index - state.count),
+            open_list.input.payload.queue.eq(queue),
+            open_list.input.payload.since.eq(now),
+        ]
+
+        with m.FSM(name="used"):
+            with m.State("IDLE"):
+                with m.If(sweep.busy):
+                    pass
+                with m.Elif(due & batches.input.ready):
+                    m.d.comb += [queue.eq(oldest.payload.queue), oldest.ready.eq(1)]
+                    m.d.sync += completion.queue.eq(oldest.payload.queue)
+                    m.next = "FLUSH"
+                with m.Elif(arbiter.output.valid):
+                    m.d.comb += [
+                        queue.eq(arbiter.output.payload.queue),
+                        arbiter.output.ready.eq(1),
+                    ]
+                    m.d.sync += completion.eq(arbiter.output.payload)
+                    m.next = "APPEND"
+            with m.State("APPEND"):
+                m.d.comb += queue.eq(completion.queue)
+                with m.If(~closes | batches.input.ready):
+                    m.d.comb += [
+                        entries_write.en.eq(1),
+                        states_write.en.eq(1),
+                        next_state.index.eq(Mux(past_end, moved - size, moved)),
+                        next_state.wrapped.eq(state.wrapped ^ past_end),
+                        batches.input.payload.count.eq(state.count + 1),
+                        batches.input.valid.eq(closes),
+                    ]
+                    with m.If(closes):
+                        m.d.comb += [
+                            next_state.count.eq(0),
+                            next_state.bank.eq(state.bank + 1),
+                        ]
+                    with m.Else():
+                        m.d.comb += [
+                            next_state.count.eq(state.count + 1),
+                            next_state.listed.eq(1),
+                            open_list.input.valid.eq(~state.listed),
+                        ]
+                    m.next = "IDLE"
+            with m.State("FLUSH"):
+                m.d.comb += [
+                    queue.eq(completion.queue),
+                    states_write.en.eq(1),
+                    next_state.listed.eq(0),
+                    next_state.count.eq(0),
+                    batches.input.payload.count.eq(state.count),
+                    batches.input.valid.eq(state.count != 0),
+                ]
+                with m.If(state.count != 0):
+                    m.d.comb += next_state.bank.eq(state.bank + 1)
+                m.next = "IDLE"
+
+        with m.If(sweep.busy):
+            m.d.comb += [
+                states_write.addr.eq(sweep.address),
+                states_write.data.eq(0),
+                states_write.en.eq(1),
+            ]
+        return m

@@ -1,0 +1,77 @@
+"""Golden network device: one receive and one transmit queue [virtio 1.4 §5.1]."""
+
+from __future__ import annotations
+
+from virtio_model.device.chain import Chain
+from virtio_model.device.packed_queue import DevicePackedQueue
+from virtio_model.errors import DriverBreach
+from virtio_model.memory import GuestMemory
+from virtio_model.net_header import NetHeader, transmit_faults
+from virtio_model.spec.net import header_size
+
+
+class GoldenNet:
+    """Frames between a driver's queues and the wire, in order and without offloads.
+
+    A received frame takes exactly one buffer (no MRG_RXBUF). One that finds no buffer, or only
+    one too short for it, is dropped whole and the buffer is kept for the next: a truncated
+    frame must never look like a good one.
+    """
+
+    def __init__(
+        self,
+        memory: GuestMemory,
+        rx: DevicePackedQueue,
+        tx: DevicePackedQueue,
+        features: int = 0,
+    ) -> None:
+        self.memory = memory
+        self.rx = rx
+        self.tx = tx
+        self.features = features
+        self.header_size = header_size(features)
+        self.dropped_no_buffer = 0
+        self.dropped_too_long = 0
+        self._rx_chain: Chain | None = None
+
+    def process_tx(self, limit: int | None = None) -> list[bytes]:
+        """Transmit what is available, at most `limit` frames, and mark it used."""
+        frames: list[bytes] = []
+        while limit is None or len(frames) < limit:
+            chain = self.tx.next_buffer()
+            if chain is None:
+                break
+            frames.append(self._transmit(chain))
+            # Nothing is written into a transmit buffer: len 0, WRITE clear.
+            self.tx.complete(chain, 0)
+        return frames
+
+    def _transmit(self, chain: Chain) -> bytes:
+        if chain.writable:
+            raise DriverBreach("writable element in a transmit buffer", id=chain.id)
+        packet = chain.read_all(self.memory)
+        if len(packet) < self.header_size:
+            raise DriverBreach(
+                "transmit buffer shorter than its header", id=chain.id, length=len(packet)
+            )
+        if faults := transmit_faults(NetHeader.decode(packet), self.features):
+            raise DriverBreach("; ".join(faults), id=chain.id)
+        return packet[self.header_size :]
+
+    def receive(self, frame: bytes) -> bool:
+        """Deliver a frame from the wire; False if it was dropped."""
+        chain = self._rx_chain or self.rx.next_buffer()
+        self._rx_chain = chain
+        if chain is None:
+            self.dropped_no_buffer += 1
+            return False
+        if chain.readable:
+            raise DriverBreach("readable element in a receive buffer", id=chain.id)
+        header = NetHeader(num_buffers=1).encode().ljust(self.header_size, b"\0")
+        packet = header + frame
+        if len(packet) > chain.writable_length:
+            self.dropped_too_long += 1
+            return False
+        self._rx_chain = None
+        self.rx.complete(chain, chain.write_all(self.memory, packet))
+        return True

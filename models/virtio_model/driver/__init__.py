@@ -1,0 +1,1 @@
+"""The driver side: queues, PCI transport and network buffers, each checking the device."""

@@ -1,0 +1,1 @@
+"""Layout and arithmetic of the rings, shared by the driver and the device models."""

@@ -1,0 +1,119 @@
+"""Read and write capture files: pcap (µs and ns) and pcapng, Ethernet only."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+logging.getLogger("scapy").setLevel(logging.ERROR)  # it would comment on our captures and network
+
+ETHERNET = 1
+"""LINKTYPE_ETHERNET."""
+
+ETHERNET_HEADER = 14
+SAMPLE = Path(__file__).with_name("data") / "sample.pcap"
+"""The capture that comes with the demo; `make_sample.py` has made it."""
+
+
+class CaptureError(Exception):
+    """A capture that cannot be used; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Ethernet frames without FCS, in the order of the file."""
+
+    path: Path
+    frames: list[bytes]
+
+    @property
+    def total_bytes(self) -> int:
+        """Sum of the frame lengths."""
+        return sum(map(len, self.frames))
+
+
+def load(path: Path, max_frame: int) -> Capture:
+    """Read a capture whose frames a device with `max_frame` can carry, or raise CaptureError."""
+    if not path.exists():
+        raise CaptureError(f"{path}: no such file")
+    if path.is_dir():
+        raise CaptureError(f"{path}: is a directory, not a capture file")
+    if not path.is_file():
+        raise CaptureError(f"{path}: not a regular file")
+    if not os.access(path, os.R_OK):
+        raise CaptureError(f"{path}: permission denied")
+    frames = []
+    for number, (frame, captured, wire) in enumerate(_records(path), 1):
+        if wire != captured:
+            raise CaptureError(
+                f"{path}: frame {number} is truncated: {captured} of {wire} bytes were captured"
+            )
+        if len(frame) < captured:
+            raise CaptureError(f"{path}: the file ends within frame {number}")
+        if len(frame) < ETHERNET_HEADER:
+            raise CaptureError(
+                f"{path}: frame {number} has {len(frame)} bytes, less than an Ethernet header"
+            )
+        if len(frame) > max_frame:
+            raise CaptureError(
+                f"{path}: frame {number} has {len(frame)} bytes, "
+                f"the configuration allows {max_frame}"
+            )
+        frames.append(frame)
+    if not frames:
+        raise CaptureError(f"{path}: holds no Ethernet frames")
+    return Capture(path, frames)
+
+
+def _records(path: Path) -> Iterator[tuple[bytes, int, int]]:
+    """Give each record: its bytes, and the captured length and the length on the wire it claims."""
+    from scapy.error import Scapy_Exception
+    from scapy.utils import MTU, RawPcapNgReader, RawPcapReader
+
+    try:
+        reader: Any = RawPcapReader(str(path))
+    except (Scapy_Exception, EOFError, OSError) as error:
+        raise CaptureError(f"{path}: not a pcap or pcapng file") from error
+    following = isinstance(reader, RawPcapNgReader)
+    with reader:
+        if not following:
+            _require_ethernet(path, reader.linktype & 0xFFFF)  # above: FCS length, rarely set
+        count = 0
+        while True:
+            start = reader.f.tell()
+            try:
+                # Longer than any frame, so that what is too long is seen as that.
+                data, meta = reader._read_packet(MTU)
+            except EOFError as error:
+                if reader.f.tell() != start or reader.f.read(1):
+                    raise CaptureError(f"{path}: the file ends within frame {count + 1}") from error
+                return
+            except (Scapy_Exception, OSError) as error:
+                raise CaptureError(f"{path}: damaged after frame {count}") from error
+            count += 1
+            if following:
+                _require_ethernet(path, meta.linktype)
+                yield data, len(data), meta.wirelen
+            else:
+                yield data, meta.caplen, meta.wirelen
+
+
+def _require_ethernet(path: Path, linktype: int) -> None:
+    if linktype != ETHERNET:
+        raise CaptureError(f"{path}: link type {linktype} is not Ethernet")
+
+
+def save(path: Path, frames: Iterable[bytes], times_ns: Sequence[int] | None = None) -> None:
+    """Write a nanosecond pcap; `times_ns` counts from 0, one for each frame."""
+    from scapy.utils import RawPcapWriter
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with RawPcapWriter(str(path), linktype=ETHERNET, nano=True, sync=False) as writer:
+        writer.write_header(None)
+        for index, frame in enumerate(frames):
+            seconds, rest = divmod(times_ns[index] if times_ns else 0, 1_000_000_000)
+            writer.write_packet(frame, sec=seconds, usec=rest)

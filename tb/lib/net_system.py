@@ -1,0 +1,245 @@
+"""A whole system: host, link, the net device in RTL, its PCI driver and its net driver."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Any
+
+import cocotb
+from cocotb.triggers import RisingEdge
+from virtio_model.driver.net import NetDriver, Received
+from virtio_model.driver.packed_queue import PackedQueue
+from virtio_model.driver.pci import VirtioPciDriver
+from virtio_model.memory import Allocator, GuestMemory
+from virtio_model.spec import net
+from virtio_model.spec.features import Feature, mask
+from virtio_rtl.config import DeviceConfig
+
+from lib.dma_model import packet_beats
+from lib.pcie.access import PciAccess
+from lib.pcie.endpoint import RtlEndpoint
+from lib.pcie.host import HostRootComplex
+from lib.pcie.latency import ReadLatency
+from lib.port import reader, writer
+from lib.streams import cycles, reset, start_clock
+
+__all__ = ["ALL_FEATURES", "MESSAGE_ADDRESS", "AxiFrameSink", "AxiFrameSource", "NetSystem"]
+
+MESSAGE_ADDRESS = 0xFEE0_0000
+"""Vector n of the MSI-X table is programmed with this address and data ``0x4000 + n``."""
+
+ALL_FEATURES = mask(
+    [
+        Feature.VERSION_1,
+        Feature.RING_PACKED,
+        Feature.INDIRECT_DESC,
+        Feature.ACCESS_PLATFORM,
+        Feature.ORDER_PLATFORM,
+        net.NetFeature.MAC,
+        net.NetFeature.STATUS,
+        net.NetFeature.MTU,
+    ]
+)
+
+
+class AxiFrameSink:
+    """Takes frames from an AXI4-Stream port of the device."""
+
+    def __init__(self, dut: Any, name: str, *, stall: float = 0.0):
+        self.frames: list[bytes] = []
+        self.errors = 0
+        self.stall = stall
+        self._dut = dut
+        self._ports = {
+            port: reader(getattr(dut, f"{name}__{port}"))
+            for port in ("tdata", "tkeep", "tvalid", "tlast", "tuser")
+        }
+        self._ready = writer(getattr(dut, f"{name}__tready"))
+        self._lanes = len(getattr(dut, f"{name}__tkeep"))
+        self._valid = getattr(dut, f"{name}__tvalid")
+        self._ready(0)
+        cocotb.start_soon(self._run())
+
+    async def _run(self) -> None:
+        ports, ready, data = self._ports, False, b""
+        edge, rises = RisingEdge(self._dut.clk), RisingEdge(self._valid)
+        while True:
+            await edge
+            if ready and ports["tvalid"]():
+                count = ports["tkeep"]().bit_length()
+                data += ports["tdata"]().to_bytes(self._lanes, "little")[:count]
+                if ports["tlast"]():
+                    if ports["tuser"]():
+                        self.errors += 1
+                    else:
+                        self.frames.append(data)
+                    data = b""
+            ready = not (self.stall and random.random() < self.stall)
+            self._ready(int(ready))
+            if ready and not ports["tvalid"]():
+                await rises
+
+
+class AxiFrameSource:
+    """Sends frames into an AXI4-Stream port of the device."""
+
+    def __init__(self, dut: Any, name: str, width: int, *, stall: float = 0.0):
+        self.stall = stall
+        self.sent = 0
+        self._dut = dut
+        self._width = width
+        self._set = {
+            port: writer(getattr(dut, f"{name}__{port}"))
+            for port in ("tdata", "tkeep", "tvalid", "tlast", "tuser")
+        }
+        self._ready = reader(getattr(dut, f"{name}__tready"))
+        self._frames: deque[tuple[bytes, bool]] = deque()
+        self._set["tvalid"](0)
+        cocotb.start_soon(self._run())
+
+    @property
+    def waiting(self) -> int:
+        """Frames that have not been sent."""
+        return len(self._frames)
+
+    def send(self, frame: bytes, *, bad: bool = False) -> None:
+        """Queue a frame; `bad` marks it with tuser."""
+        self._frames.append((frame, bad))
+
+    async def _run(self) -> None:
+        edge = RisingEdge(self._dut.clk)
+        while True:
+            await edge
+            if not self._frames:
+                continue
+            frame, bad = self._frames[0]
+            for beat in packet_beats(frame, self._width, error=bad):
+                while self.stall and random.random() < self.stall:
+                    await edge
+                self._set["tdata"](beat["data"])
+                self._set["tkeep"]((1 << beat["count"]) - 1)
+                self._set["tlast"](beat["last"])
+                self._set["tuser"](beat["error"])
+                self._set["tvalid"](1)
+                await edge
+                while not self._ready():
+                    await edge
+                self._set["tvalid"](0)
+            self._frames.popleft()
+            self.sent += 1
+
+
+class NetSystem:
+    """Brings a net device up and keeps its driver.
+
+    Parameters
+    ----------
+    dut, config
+        `VirtioDevice(config)` and its configuration.
+    latency
+        Of the host's memory; None for the default of `HostRootComplex`.
+    split
+        Completions in 64-byte pieces.
+    tx_size, rx_size
+        Virtqueue sizes.
+    stall
+        Chance of a stall per cycle on TLP and AXI streams.
+    """
+
+    MEMORY_BASE = 1 << 32
+
+    def __init__(
+        self,
+        dut: Any,
+        config: DeviceConfig,
+        *,
+        latency: ReadLatency | None = None,
+        split: bool = False,
+        rx_size: int = 64,
+        tx_size: int = 64,
+        stall: float = 0.0,
+        memory_bytes: int = 1 << 23,
+        **host: Any,
+    ):
+        self.dut = dut
+        self.config = config
+        self.memory = GuestMemory(memory_bytes, self.MEMORY_BASE, raise_faults=False)
+        self.allocator = Allocator(self.memory)
+        self.sizes = (rx_size, tx_size)
+        start_clock(dut, 1000 / config.clock_mhz)
+        self.host = HostRootComplex(self.memory, latency=latency, split_on_all_rcb=split, **host)
+        self.endpoint = RtlEndpoint(
+            dut,
+            config.width,
+            lanes=config.lanes,
+            generation=config.generation,
+            rx_stall=stall,
+            tx_stall=stall,
+        )
+        self.endpoint.connect(self.host.make_port())
+        self.sink = AxiFrameSink(dut, "net_tx", stall=stall)
+        self.source = AxiFrameSource(dut, "net_rx", config.width, stall=stall)
+        self.queues: list[PackedQueue] = []
+        self.received: list[Received] = []
+        self.accepted = 0
+        self.pci: VirtioPciDriver
+        self.net: NetDriver
+
+    async def bring_up(self, features: int = ALL_FEATURES, *, msix: bool = True) -> None:
+        """Enumerate, negotiate, set up both virtqueues, DRIVER_OK."""
+        await reset(self.dut)
+        self.dut.link_up.value = 1
+        self.access = PciAccess(self.host, await self.host.bring_up())
+        self.pci = VirtioPciDriver(self.access, dependencies=net.DEPENDENCIES)
+        await self.pci.discover()
+        await self.start(features, msix=msix)
+
+    async def start(self, features: int = ALL_FEATURES, *, msix: bool = True) -> None:
+        """Initialise the device from reset on; also after a reset in mid-traffic."""
+        self.accepted = await self.pci.start(features)
+        if msix:
+            await self.pci.msix.enable()
+            for vector in range(3):
+                await self.pci.set_vector(vector, MESSAGE_ADDRESS, 0x4000 + vector)
+            await self.pci.set_config_vector(0)
+        for queue in self.queues:
+            queue.close()
+        self.queues = [
+            PackedQueue(
+                self.memory, self.allocator, size, shuffle_ids=random.Random(random.random())
+            )
+            for size in self.sizes
+        ]
+        for index, queue in enumerate(self.queues):
+            if msix:
+                await self.pci.setup_queue(index, queue, vector=index + 1)
+            else:
+                await self.pci.setup_queue(index, queue)
+        self.net = NetDriver(self.memory, self.allocator, *self.queues, features=self.accepted)
+        self.received = []
+        await self.pci.driver_ok()
+
+    @property
+    def interrupts(self) -> list[int]:
+        """Vectors signalled so far."""
+        return [item.data - 0x4000 for item in self.host.interrupts.received]
+
+    async def kick(self, index: int) -> None:
+        """Notify the device if it wants that."""
+        await self.pci.kick(index)
+
+    def poll(self) -> list[Any]:
+        """Reap both virtqueues; cookies of transmitted frames."""
+        done = self.net.reap()
+        while (got := self.net.receive()) is not None:
+            self.received.append(got)
+        return done
+
+    async def until(self, condition: Any, limit: int = 20_000) -> None:
+        """Poll `condition` every few cycles, up to `limit` cycles."""
+        for _ in range(limit // 20):
+            if condition():
+                return
+            await cycles(self.dut, 20)
+        raise AssertionError(f"not within {limit} cycles")

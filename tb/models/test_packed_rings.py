@@ -1,0 +1,372 @@
+"""Random traffic over a packed virtqueue, between the driver model and the golden device."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ring_rig import Rig
+
+from virtio_model.driver.packed_queue import PackedQueue
+from virtio_model.errors import DriverBreach, QueueFull
+from virtio_model.memory import Allocator, GuestMemory
+from virtio_model.rings.packed import (
+    DescFlags,
+    EventFlags,
+    EventSuppression,
+    PackedDescriptor,
+    advance,
+    avail_bits,
+    distance,
+    event_reached,
+    is_available,
+    is_used,
+    used_bits,
+)
+
+SIZES = (1, 2, 3, 7, 16, 100)
+LENGTHS = st.lists(st.integers(1, 40), max_size=5)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), LENGTHS, LENGTHS, st.booleans()),
+        st.tuples(st.sampled_from(["take", "complete", "poll", "audit"])),
+    ),
+    max_size=60,
+)
+
+
+@given(size=st.sampled_from(SIZES), steps=STEPS, seed=st.integers(0, 999), event_idx=st.booleans())
+@settings(deadline=None)
+def test_random_traffic(
+    size: int, steps: list[tuple[object, ...]], seed: int, event_idx: bool
+) -> None:
+    """Any order of adding, taking, completing and polling carries all bytes."""
+    rig = Rig(size, seed=seed, event_idx=event_idx)
+    for step in steps:
+        if step[0] == "add":
+            _, readable, writable, indirect = step
+            assert isinstance(readable, list)
+            assert isinstance(writable, list)
+            if not 1 <= len(readable) + len(writable) <= size:
+                continue
+            if (1 if indirect else len(readable) + len(writable)) > rig.driver.free_slots:
+                continue
+            rig.add(readable, writable, bool(indirect))
+        else:
+            getattr(rig.driver if step[0] == "audit" else rig, str(step[0]))()
+    rig.drain()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_many_laps_with_the_ring_kept_full(size: int) -> None:
+    """Full rings of every size, over many wraps."""
+    rig = Rig(size, seed=size)
+    for lap in range(3 * size + 20):
+        segments = min(size, 1 + lap % 3)
+        while rig.driver.free_slots >= segments:
+            rig.add([5] * (segments - 1), [9])
+        with pytest.raises(QueueFull):
+            rig.driver.add([], [(rig.memory.base, 1)] * (rig.driver.free_slots + 1))
+        while rig.take():
+            pass
+        while rig.complete():
+            pass
+        rig.driver.audit()
+        while rig.poll():
+            pass
+    rig.drain()
+
+
+class _EagerMemory(GuestMemory):
+    """Lets the device look at the ring between any two writes of the driver."""
+
+    rig: Rig | None = None
+
+    def write(self, addr: int, data: bytes) -> None:
+        super().write(addr, data)
+        if self.rig is not None:
+            chain = self.rig.device.next_buffer()
+            if chain is not None:
+                # The driver's list is appended to only after `add`; remember what was seen.
+                self.seen.append((chain, chain.read_all(self)))
+
+    seen: list[tuple[object, bytes]]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("indirect", [False, True])
+def test_device_never_sees_a_partial_chain(size: int, indirect: bool) -> None:
+    """Between any two writes of the driver the device sees all of a chain or nothing."""
+    rig = Rig(size, seed=size)
+    memory = rig.memory
+    memory.__class__ = _EagerMemory
+    assert isinstance(memory, _EagerMemory)
+    memory.seen = []
+    for lap in range(3 * size + 5):
+        count = 1 + lap % min(size, 4)
+        layout = rig.layout([3] * count)
+        data = rig.random.randbytes(3 * count)
+        layout.write(memory, data)
+        memory.rig = rig
+        rig.driver.add(layout.segments, [], None, indirect)
+        memory.rig = None
+        ((chain, seen),) = memory.seen
+        memory.seen.clear()
+        assert seen == data
+        rig.device.complete(chain, 0)  # type: ignore[arg-type]
+        assert rig.driver.poll() is not None
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_in_order_batch_by_one_used_descriptor(size: int) -> None:
+    """With IN_ORDER one used descriptor returns a batch [virtio 1.4 §2.8.8]."""
+    memory = GuestMemory(1 << 16, base=0x1000)
+    allocator = Allocator(memory)
+    queue = PackedQueue(memory, allocator, size, in_order=True)
+    position = (0, 1)
+    for _ in range(5):
+        ids = [queue.add([], [(0x8000 + 16 * n, 10)], n) for n in range(size)]
+        used = PackedDescriptor(0, 4, ids[-1], used_bits(position[1]) | DescFlags.WRITE)
+        memory.device_write(queue.desc_addr + 16 * position[0], used.encode())
+        queue.audit()
+        lengths = [queue.poll().length for _ in range(size)]  # type: ignore[union-attr]
+        assert lengths == [10] * (size - 1) + [4]
+        assert queue.poll() is None
+        position = advance(*position, size, size)
+
+
+def test_reset_returns_cookies_and_windows() -> None:
+    """A reset takes everything back, used or not."""
+    rig = Rig(4)
+    first, second = rig.add([4], []), rig.add([], [4, 4], indirect=True)
+    rig.take()
+    rig.complete()
+    assert rig.driver.reset() == [first, second]
+    assert rig.driver.free_slots == 4
+    assert not rig.memory.device_may(first.readable.segments[0].addr, 1, writing=False)
+
+
+def test_add_refuses_nonsense() -> None:
+    """Misuse of the driver side is told from device breaches."""
+    rig = Rig(2, indirect=False)
+    with pytest.raises(ValueError, match="at least one segment"):
+        rig.driver.add([], [])
+    with pytest.raises(ValueError, match="INDIRECT_DESC"):
+        rig.driver.add([(0x4000_1000, 1)], [], indirect=True)
+    with pytest.raises(QueueFull, match="longer than the device allows"):
+        rig.driver.add([(0x4000_1000, 1)] * 3, [])
+    for size in (0, 32769):
+        with pytest.raises(ValueError, match="queue size"):
+            PackedQueue(rig.memory, rig.allocator, size)
+
+
+def test_largest_ring() -> None:
+    """32768 slots, the most there can be."""
+    rig = Rig(32768)
+    rig.add([1], [2, 3])
+    rig.drain()
+
+
+# Arithmetic and codec
+
+POSITIONS = st.tuples(st.integers(0, 99), st.integers(0, 1))
+
+
+@given(size=st.integers(1, 100), data=st.data())
+def test_distance_undoes_advance(size: int, data: st.DataObject) -> None:
+    """distance() is the inverse of advance()."""
+    index = data.draw(st.integers(0, size - 1))
+    wrap = data.draw(st.integers(0, 1))
+    count = data.draw(st.integers(0, size))
+    assert distance((index, wrap), advance(index, wrap, count, size), size) == count
+
+
+@given(size=st.integers(1, 100), data=st.data())
+def test_event_agrees_with_the_usual_implementation(size: int, data: st.DataObject) -> None:
+    """The 16-bit test of Linux (virtqueue_kick_prepare_packed), to the letter."""
+    old = (data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, 1)))
+    added = data.draw(st.integers(0, size))
+    event = (data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, 1)))
+    new = advance(*old, added, size)
+    event_idx = event[0] - (size if event[1] != new[1] else 0)
+    usual = (new[0] - event_idx - 1) & 0xFFFF < added & 0xFFFF
+    assert event_reached(event, old, new, size) == usual
+
+
+@given(
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 65535),
+    st.integers(0, 65535),
+)
+def test_codec(addr: int, length: int, buffer_id: int, flags: int) -> None:
+    """Encoding and decoding are inverse."""
+    descriptor = PackedDescriptor(addr, length, buffer_id, flags)
+    assert PackedDescriptor.decode(descriptor.encode()) == descriptor
+    event = EventSuppression(buffer_id & 0x7FFF, buffer_id >> 15, flags)
+    assert EventSuppression.decode(event.encode()) == event
+
+
+def test_flag_predicates() -> None:
+    """AVAIL and USED by wrap counter [virtio 1.4 §2.8.1]."""
+    for wrap in (0, 1):
+        assert is_available(avail_bits(wrap), wrap)
+        assert not is_available(avail_bits(wrap), wrap ^ 1)
+        assert is_used(used_bits(wrap), wrap)
+        assert not is_used(used_bits(wrap), wrap ^ 1)
+    assert (avail_bits(1), avail_bits(0)) == (0x0080, 0x8000)
+    assert (used_bits(1), used_bits(0)) == (0x8080, 0x0000)
+
+
+# Event suppression
+
+
+def test_kicks_by_flags() -> None:
+    """ENABLE asks for kicks, DISABLE does not."""
+    rig = Rig(4)
+    rig.add([1], [])
+    assert rig.driver.needs_kick()
+    rig.device.enable_notifications(False)
+    rig.add([1], [])
+    assert not rig.driver.needs_kick()
+
+
+def test_kick_for_one_slot_only() -> None:
+    """DESC asks for the kick of one slot."""
+    rig = Rig(3, event_idx=True)
+    for _ in range(7):
+        rig.device.enable_notifications()
+        rig.add([1], [])
+        assert rig.driver.needs_kick(), "the slot that the device waits for"
+        rig.add([1], [])
+        assert not rig.driver.needs_kick(), "the slot behind it"
+        for _ in range(2):
+            rig.take()
+            rig.complete()
+            rig.poll()
+
+
+@pytest.mark.parametrize("event_idx", [False, True])
+def test_interrupts(event_idx: bool) -> None:
+    """Used buffer notifications on and off, with the race on enabling."""
+    rig = Rig(3, event_idx=event_idx)
+    for _ in range(7):
+        rig.driver.disable_interrupts()
+        rig.add([], [1])
+        rig.take()
+        rig.complete()
+        assert not rig.device.should_interrupt()
+        assert rig.driver.enable_interrupts(), "a used buffer waits already"
+        rig.poll()
+        assert not rig.driver.enable_interrupts()
+        rig.add([], [1])
+        rig.take()
+        rig.complete()
+        assert rig.device.should_interrupt()
+        assert not rig.device.should_interrupt(), "nothing new was used"
+        rig.poll()
+
+
+def test_interrupt_after_several() -> None:
+    """DESC can name a slot further on."""
+    rig = Rig(4, event_idx=True)
+    rig.driver.enable_interrupts(after=2)
+    fired = []
+    for _ in range(4):
+        rig.add([], [1])
+        rig.take()
+        rig.complete()
+        fired.append(rig.device.should_interrupt())
+    assert fired == [False, False, True, False]
+
+
+def test_notification_data_names_the_next_slot() -> None:
+    """next_off and next_wrap [virtio 1.4 §2.9]."""
+    rig = Rig(3)
+    assert rig.driver.notification_data() == 0x8000
+    rig.add([1], [1])
+    assert rig.driver.notification_data() == 0x8002
+    rig.add([1], [])
+    assert rig.driver.notification_data() == 0x0000
+
+
+# What the golden device refuses
+
+
+def _post_raw(rig: Rig, *descriptors: PackedDescriptor) -> None:
+    for index, descriptor in enumerate(descriptors):
+        rig.memory.write(rig.driver.desc_addr + 16 * index, descriptor.encode())
+
+
+AVAIL = avail_bits(1)
+NEXT, WRITE, INDIRECT = DescFlags.NEXT, DescFlags.WRITE, DescFlags.INDIRECT
+
+
+@pytest.mark.parametrize(
+    ("text", "descriptors"),
+    [
+        ("chain too long", [PackedDescriptor(0, 1, 0, AVAIL | NEXT)] * 4),
+        ("not available", [PackedDescriptor(0, 1, 0, AVAIL | NEXT)]),
+        ("length is 0 or no multiple", [PackedDescriptor(0, 0, 0, AVAIL | INDIRECT)]),
+        ("length is 0 or no multiple", [PackedDescriptor(0, 24, 0, AVAIL | INDIRECT)]),
+        ("chain too long", [PackedDescriptor(0, 16 * 5, 0, AVAIL | INDIRECT)]),
+        ("INDIRECT together with NEXT", [PackedDescriptor(0, 16, 0, AVAIL | INDIRECT | NEXT)]),
+        (
+            "INDIRECT inside",
+            [PackedDescriptor(0, 1, 0, AVAIL | NEXT), PackedDescriptor(0, 16, 0, AVAIL | INDIRECT)],
+        ),
+        (
+            "readable element after",
+            [PackedDescriptor(0, 1, 0, AVAIL | NEXT | WRITE), PackedDescriptor(0, 1, 0, AVAIL)],
+        ),
+    ],
+)
+def test_driver_breach(text: str, descriptors: list[PackedDescriptor]) -> None:
+    """The golden device refuses malformed chains."""
+    rig = Rig(4)
+    _post_raw(rig, *descriptors)
+    with pytest.raises(DriverBreach, match=text):
+        rig.device.next_buffer()
+
+
+def test_driver_breach_without_indirect_or_event_idx() -> None:
+    """What was not negotiated is refused."""
+    rig = Rig(4, indirect=False)
+    _post_raw(rig, PackedDescriptor(0, 16, 0, AVAIL | INDIRECT))
+    with pytest.raises(DriverBreach, match="without VIRTIO_F_INDIRECT_DESC"):
+        rig.device.next_buffer()
+    rig = Rig(4)
+    rig.add([1], [])
+    rig.take()
+    rig.complete()
+    rig.memory.write_u16(rig.driver.driver_addr + 2, EventFlags.DESC)
+    with pytest.raises(DriverBreach, match="event suppression flags"):
+        rig.device.should_interrupt()
+
+
+def test_driver_breach_slot_reused_while_held() -> None:
+    """A slot that the device holds is not the driver's."""
+    rig = Rig(1)
+    rig.add([1], [])
+    rig.take()
+    _post_raw(rig, PackedDescriptor(0, 1, 0, avail_bits(0)))
+    with pytest.raises(DriverBreach, match="still holds"):
+        rig.device.next_buffer()
+
+
+def test_indirect_ignores_reserved_bits() -> None:
+    """WRITE beside INDIRECT, and in the table everything but WRITE, means nothing [§2.8.7]."""
+    rig = Rig(4)
+    addr = rig.allocator.alloc(64, 16)
+    noise = NEXT | INDIRECT | AVAIL
+    rig.memory.write(
+        addr,
+        PackedDescriptor(1, 2, 99, noise).encode()
+        + PackedDescriptor(3, 4, 98, noise | WRITE).encode(),
+    )
+    rig.memory.grant(addr, 32)
+    _post_raw(rig, PackedDescriptor(addr, 32, 7, AVAIL | INDIRECT | WRITE))
+    chain = rig.device.next_buffer()
+    assert chain is not None
+    assert (chain.id, chain.slots) == (7, 1)
+    assert (chain.readable, chain.writable) == ([(1, 2)], [(3, 4)])

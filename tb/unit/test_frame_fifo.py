@@ -1,0 +1,397 @@
+"""Store-and-forward FIFO of frames: whole and good ones come out, the rest leaves no trace.
+
+The golden model looks at what happened at the input in each cycle (a beat taken, an abort), and
+says which frames are to come out and in which cycle a drop is to be reported.
+"""
+
+import random
+
+import cocotb
+import pytest
+from amaranth.hdl import unsigned
+from cocotb.triggers import RisingEdge
+
+from lib.sim import params, simulate
+from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock, unpack
+from virtio_rtl.lib.frame_fifo import FrameFIFO
+from virtio_rtl.types.packet import packet_beat
+
+WIDTHS = (64, 128, 256, 512)
+
+
+def beats_of(frame: bytes, lanes: int, error: bool = False) -> list[dict]:
+    """Return the beats of a frame; `error` before the last beat is random, it must not count."""
+    items = []
+    for start in range(0, len(frame), lanes):
+        part = frame[start : start + lanes]
+        last = start + lanes >= len(frame)
+        junk = random.randbytes(lanes - len(part))
+        items.append(
+            {
+                "data": int.from_bytes(part + junk, "little"),
+                "count": len(part),
+                "last": last,
+                "error": error if last else random.getrandbits(1),
+            }
+        )
+    return items
+
+
+class Golden:
+    """Frames that must come out, from what was seen at the input, cycle by cycle."""
+
+    def __init__(self, longest: int):
+        self.longest = longest
+        self.frames: list[bytes] = []
+        self.drops = 0
+        self.frame = b""
+        self.inside = self.ignoring = False
+
+    def cycle(self, beat, abort: bool, dropped: bool, may_be_full: bool) -> None:
+        """Follow one cycle; `beat` is None if none was taken."""
+        if beat is None:
+            assert not dropped, "a drop without a beat"
+            self.ignoring |= abort and self.inside
+            return
+        if not self.inside:
+            self.frame, self.ignoring = b"", False
+        self.frame += beat.data.to_bytes(64, "little")[: beat.count]
+        too_long = len(self.frame) > self.longest
+        if self.ignoring or abort:
+            assert not dropped, "a drop that is none"
+            self.ignoring = True
+        elif dropped:
+            assert too_long or may_be_full, "a drop without a reason"
+            self.drops += 1
+            self.ignoring = True
+        else:
+            assert not too_long, "a drop was not reported"
+        if beat.last and not self.ignoring and not beat.error:
+            self.frames.append(self.frame)
+        self.inside = not beat.last
+
+
+class Bench:
+    """The FIFO with models at all ports and the golden model beside it."""
+
+    def __init__(self, dut, stalls=(0.0, 0.0, 0.0)):
+        given = params()
+        self.dut, self.lanes = dut, given.width // 8
+        self.depth, self.max_frames = given.depth_beats, given.max_frames
+        self.longest = min(given.max_bytes, given.depth_beats * self.lanes)
+        self.drops_when_full = given.drop_when_full
+        self.layout = packet_beat(given.width)
+        start_clock(dut)
+        dut.abort.value = 0
+        self.source = StreamSource(dut, "input", self.layout, stall=stalls[0])
+        self.sink = StreamSink(dut, "output", self.layout, stall=stalls[1])
+        self.lengths = StreamSink(dut, "lengths", unsigned(16), stall=stalls[2])
+        self.golden = Golden(self.longest)
+        self.cycle = 0
+        self.taken: list[int] = []  # cycles
+        self.given: list[tuple[int, dict]] = []  # cycle, beat
+        self.offers: list[int] = []  # cycles in which a length was taken
+        self.held_in = 0  # beats taken and not dropped at once
+        self.aborts = 0.0
+
+    async def start(self) -> "Bench":
+        await reset(self.dut)
+        cocotb.start_soon(self._watch())
+        return self
+
+    def stop(self) -> None:
+        for model in (self.source, self.sink, self.lengths):
+            model.stop()
+
+    async def _watch(self) -> None:
+        dut = self.dut
+        while True:
+            await RisingEdge(dut.clk)
+            self.cycle += 1
+            beat = None
+            if int(dut.input__valid.value) and int(dut.input__ready.value):
+                beat = unpack(self.layout, int(dut.input__payload.value))
+                self.taken.append(self.cycle)
+            pending = sum(map(len_beats(self.lanes), self.golden.frames)) - len(self.given)
+            pending += len_beats(self.lanes)(self.golden.frame) if self.golden.inside else 0
+            may_be_full = self.drops_when_full and (
+                pending >= self.depth
+                or len(self.golden.frames) - len(self.offers) >= self.max_frames
+            )
+            dropped = bool(int(dut.dropped.value))
+            self.golden.cycle(beat, bool(int(dut.abort.value)), dropped, may_be_full)
+            if int(dut.output__valid.value) and int(dut.output__ready.value):
+                out = unpack(self.layout, int(dut.output__payload.value))
+                self.given.append((self.cycle, out))
+            if int(dut.lengths__valid.value) and int(dut.lengths__ready.value):
+                self.offers.append(self.cycle)
+            if self.aborts:
+                dut.abort.value = int(random.random() < self.aborts)
+
+    async def drained(self) -> None:
+        """Wait until nothing moves any more."""
+        await self.source.idle()
+        seen = None
+        while seen != (len(self.given), len(self.offers), len(self.taken)):
+            seen = (len(self.given), len(self.offers), len(self.taken))
+            await cycles(self.dut, 60)
+
+    def check(self) -> list[bytes]:
+        """Frames and lengths that came out are the golden ones; returns them."""
+        frames, frame = [], b""
+        for _, beat in self.given:
+            assert not beat.error
+            assert beat.last or beat.count == self.lanes
+            frame += beat.data.to_bytes(self.lanes, "little")[: beat.count]
+            if beat.last:
+                frames.append(frame)
+                frame = b""
+        assert not frame, "a frame without an end"
+        assert frames == self.golden.frames
+        taken = [self.lengths.now() for _ in range(len(self.lengths))]
+        assert taken == [len(frame) for frame in frames]
+        return frames
+
+
+def len_beats(lanes: int):
+    """Return a function that gives the number of beats of a frame."""
+    return lambda frame: -(-len(frame) // lanes)
+
+
+def random_frames(bench: Bench, count: int, long: float = 0.1) -> list[tuple[bytes, bool]]:
+    """Frames of all lengths, some longer than allowed, some with an error."""
+    result = []
+    for _ in range(count):
+        kind = random.random()
+        if kind < long:
+            length = bench.longest + random.choice((0, 1, 2, bench.lanes, 3 * bench.longest))
+        elif kind < 0.5:
+            length = random.randint(1, 2 * bench.lanes)
+        else:
+            length = random.randint(1, bench.longest)
+        result.append((random.randbytes(length), random.random() < 0.2))
+    return result
+
+
+# What comes out.
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def passes_good_frames_only(dut):
+    """Errors and overlong frames vanish whole, everything else arrives, whoever stalls."""
+    for stalls in ((0.0, 0.0, 0.0), (0.4, 0.0, 0.0), (0.0, 0.5, 0.1), (0.2, 0.2, 0.7)):
+        bench = await Bench(dut, stalls).start()
+        frames = random_frames(bench, 60)
+        for frame, error in frames:
+            bench.source.queue(beats_of(frame, bench.lanes, error))
+        await bench.drained()
+        out = bench.check()
+        if not bench.drops_when_full:
+            assert out == [f for f, error in frames if not error and len(f) <= bench.longest]
+            assert bench.golden.drops == sum(len(f) > bench.longest for f, _ in frames)
+        assert out
+        bench.stop()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def aborts_the_frame_being_written(dut):
+    """Aborts at any time: only the frame in the middle vanishes."""
+    for stalls in ((0.0, 0.0, 0.0), (0.3, 0.3, 0.3)):
+        bench = await Bench(dut, stalls).start()
+        bench.aborts = 0.08
+        for frame, error in random_frames(bench, 120):
+            bench.source.queue(beats_of(frame, bench.lanes, error))
+        await bench.drained()
+        assert 5 < len(bench.check()) < 118
+        bench.stop()
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def abort_between_frames_does_nothing(dut):
+    """An abort while no frame is being written; committed frames stay as well."""
+    bench = Bench(dut)
+    bench.sink.stall = 1.0
+    await bench.start()
+    frames = [random.randbytes(n) for n in (20, 1, bench.lanes)]
+    for frame in frames:
+        bench.source.queue(beats_of(frame, bench.lanes))
+        await bench.source.idle()
+        await cycles(dut, 3)
+        dut.abort.value = 1
+        await cycles(dut, 3)
+        dut.abort.value = 0
+    bench.sink.stall = 0.0
+    await bench.drained()
+    assert bench.check() == frames
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def abort_in_the_middle_ignores_the_rest(dut):
+    """The rest of the frame is swallowed whenever it comes, the next frame is whole again."""
+    bench = await Bench(dut).start()
+    first, second = random.randbytes(bench.longest), random.randbytes(bench.lanes)
+    items = beats_of(first, bench.lanes)
+    bench.source.queue(items[:2])
+    await bench.source.idle()
+    dut.abort.value = 1
+    await cycles(dut, 1)
+    dut.abort.value = 0
+    await cycles(dut, 20)
+    bench.source.queue(items[2:] + beats_of(second, bench.lanes))
+    await bench.drained()
+    assert bench.check() == [second]
+    assert not bench.golden.drops
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def takes_the_longest_frame_and_no_longer(dut):
+    """One byte decides; a frame larger than the FIFO does not block the input."""
+    bench = await Bench(dut).start()
+    lengths = [0, 1, 0, bench.lanes, 10 * bench.longest, 0]
+    frames = [random.randbytes(bench.longest + more) for more in lengths]
+    for frame in frames:
+        bench.source.queue(beats_of(frame, bench.lanes))
+        await bench.drained()
+    assert bench.check() == [frame for frame in frames if len(frame) == bench.longest]
+    assert bench.golden.drops == 3
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def dropped_frames_leave_their_room(dut):
+    """After many bad frames the FIFO holds as much as before."""
+    bench = Bench(dut)
+    bench.sink.stall = 1.0
+    await bench.start()
+    for _ in range(20):
+        bench.source.queue(beats_of(random.randbytes(bench.longest), bench.lanes, error=True))
+    good = random.randbytes(bench.longest)
+    bench.source.queue(beats_of(good, bench.lanes))
+    await bench.source.idle()
+    bench.sink.stall = 0.0
+    await bench.drained()
+    assert bench.check() == [good]
+
+
+# Room.
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def holds_what_it_says(dut):
+    """With nobody reading: as many beats as stated; then `input` stalls, or frames are dropped."""
+    bench = Bench(dut, (0.0, 1.0, 0.0))
+    await bench.start()
+    size = min(2 * bench.lanes, bench.longest)  # two beats each, if they fit
+    frames = [random.randbytes(size) for _ in range(bench.depth)]
+    for frame in frames:
+        bench.source.queue(beats_of(frame, bench.lanes))
+    await cycles(dut, 4 * bench.depth)
+    # The beat in the output register has left the memory.
+    if bench.drops_when_full:
+        assert len(bench.taken) == 2 * bench.depth
+        assert len(bench.golden.frames) == bench.depth // 2
+        assert bench.golden.drops == bench.depth // 2
+    else:
+        assert len(bench.taken) == bench.depth + 1
+        assert len(bench.golden.frames) == bench.depth // 2
+    bench.sink.stall = 0.0
+    await bench.drained()
+    out = bench.check()
+    assert out == frames[: len(out)]
+    assert bench.drops_when_full or out == frames
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def counts_frames_whose_length_was_not_taken(dut):
+    """Lengths that nobody takes stop the input, or make it drop; no frame loses its length."""
+    bench = Bench(dut, (0.0, 0.0, 1.0))
+    await bench.start()
+    total = bench.max_frames + 5
+    frames = [random.randbytes(3) for _ in range(total)]
+    for frame in frames:
+        bench.source.queue(beats_of(frame, bench.lanes))
+    await cycles(dut, 4 * total)
+    assert len(bench.golden.frames) == bench.max_frames
+    assert bench.golden.drops == (5 if bench.drops_when_full else 0)
+    bench.lengths.stall = 0.0
+    await bench.drained()
+    out = bench.check()
+    assert out == frames[: len(out)]
+    assert bench.drops_when_full or out == frames
+
+
+# Speed.
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def passes_a_beat_in_every_cycle(dut):
+    """Frames of one beat, and longer ones, back to back: in and out without a gap."""
+    for beats in (1, 2, 3):
+        bench = await Bench(dut).start()
+        frames = [random.randbytes(beats * bench.lanes - 1) for _ in range(50)]
+        for frame in frames:
+            bench.source.queue(beats_of(frame, bench.lanes))
+        await bench.drained()
+        assert bench.check() == frames
+        assert bench.taken[-1] - bench.taken[0] == 50 * beats - 1
+        assert bench.given[-1][0] - bench.given[0][0] == 50 * beats - 1
+        assert bench.given[0][0] - bench.taken[beats - 1] == 2
+        bench.stop()
+
+
+@cocotb.test(timeout_time=500, timeout_unit="us")
+async def output_is_not_interrupted_by_the_input(dut):
+    """However slowly a frame comes in, its beats go out one per cycle, its length before them."""
+    bench = await Bench(dut, (0.8, 0.0, 0.0)).start()
+    frames = [random.randbytes(random.randint(1, bench.longest)) for _ in range(25)]
+    for frame in frames:
+        bench.source.queue(beats_of(frame, bench.lanes))
+    await bench.drained()
+    assert bench.check() == frames
+    number, previous = 0, None  # of the frame; cycle of its beat before this one
+    for cycle, beat in bench.given:
+        if previous is None:
+            assert bench.offers[number] <= cycle, "the length comes after the first beat"
+        else:
+            assert cycle == previous + 1, "a gap"
+        previous = None if beat.last else cycle
+        number += beat.last
+
+
+# Python side.
+
+
+@pytest.mark.parametrize("drop_when_full", [False, True])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_frame_fifo(width: int, drop_when_full: bool) -> None:
+    """All cocotb tests; the longest frame is bounded by bytes, or by the depth."""
+    context = {
+        "width": width,
+        "depth_beats": 16 if width > 64 else 32,
+        "max_frames": 8,
+        "max_bytes": {64: 100, 128: 65535, 256: 500, 512: 65535}[width],
+        "drop_when_full": drop_when_full,
+    }
+    simulate(
+        FrameFIFO(**context),
+        module=__name__,
+        name=f"frame_fifo_{width}_{drop_when_full}",
+        params=context,
+        waive=["input__ready"] if drop_when_full else [],
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"width": 12},
+        {"depth_beats": 24},
+        {"depth_beats": 1},
+        {"max_frames": 0},
+        {"max_bytes": 0},
+        {"max_bytes": 65536},
+    ],
+)
+def test_rejects_what_cannot_be_built(wrong: dict) -> None:
+    """A wrong parameter raises ValueError, which names it."""
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} = "):
+        FrameFIFO(**({"width": 64, "depth_beats": 16, "max_frames": 4} | wrong))

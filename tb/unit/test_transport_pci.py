@@ -1,0 +1,330 @@
+"""The whole virtio-pci transport, as a driver sees it through BAR 0."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import cocotb
+import pytest
+from cocotb.triggers import RisingEdge
+from register_helper import RegisterInitiator, RegisterMemory, access, load, store
+from transport_helper import (
+    NEEDS_RESET,
+    NO_VECTOR,
+    OFFERED,
+    REQUIRED,
+    STATUS,
+    CommonModel,
+    ResetAnswer,
+    config,
+    negotiate,
+    strobe,
+)
+
+from lib.sim import params, simulate
+from lib.streams import StreamSink, StreamSource, cycles, pack, reset, start_clock, unpack
+from virtio_rtl.regs.generate import accessors
+from virtio_rtl.regs.maps import Counter, register_maps
+from virtio_rtl.transport.pci import TRANSPORT_COUNTERS, PCITransport
+from virtio_rtl.types.pcie import FunctionControl
+from virtio_rtl.types.virtqueue import Doorbell, InterruptRequest, QueueConfig
+
+COUNTERS = (Counter("frames", "Frames."), Counter("drops", "Frames dropped."))
+ISR, DEVICE, NOTIFY, BAD_DOORBELLS, FRAMES, MSIX = 0x1000, 0x2000, 0x3000, 0x4000, 0x4004, 0x8000
+
+
+class Bench:
+    """Driver, virtqueue engine and MSI-X module around the transport."""
+
+    def __init__(self, dut: Any, stall: float = 0.0) -> None:
+        self.dut = dut
+        start_clock(dut)
+        for name in ("link_up", "device_error", "function_reset", "events", "lookup_0__queue"):
+            getattr(dut, name).value = 0
+        self.control(msix=0)
+        self.bus = RegisterInitiator(dut, stall=stall)
+        self.msix = RegisterMemory(dut, "msix_bus", stall)
+        self.doorbells = StreamSink(dut, "doorbell", Doorbell, stall=stall)
+        self.enabled = StreamSink(dut, "queue_enabled", stall=stall)
+        self.interrupts = StreamSource(dut, "interrupt", InterruptRequest, stall=stall)
+        self.vectors = StreamSink(dut, "vector", stall=stall)
+        self.answer = ResetAnswer(dut, lambda: random.randint(0, 100))
+
+    def control(self, *, msix: int, intx_disable: int = 0) -> None:
+        """What the host has set in the configuration space."""
+        value = {"msix_enable": msix, "intx_disable": intx_disable, "memory_enable": 1}
+        self.dut.control.value = pack(FunctionControl, value)
+
+    async def lookup(self, queue: int) -> Any:
+        """Ask for the configuration of a virtqueue."""
+        self.dut.lookup_0__queue.value = queue
+        await cycles(self.dut, 2)
+        return unpack(QueueConfig, int(self.dut.lookup_0__config.value))
+
+
+def seen(sink: StreamSink) -> list[Any]:
+    """All that has arrived."""
+    return [sink.now() for _ in range(len(sink))]
+
+
+async def set_up_queue(bus: RegisterInitiator, queue: int, vector: int) -> dict[str, int]:
+    """Set a virtqueue up, as Linux does; return what the engine is to see."""
+    await bus.write(0x16, queue, 2)
+    size = random.randint(1, await bus.read(0x18, 2))
+    areas = [random.getrandbits(64) for _ in range(3)]
+    await bus.write(0x18, size, 2)
+    for index, area in enumerate(areas):
+        await bus.write(0x20 + 8 * index, area, 8)
+    await bus.write(0x1A, vector, 2)
+    assert await bus.read(0x1A, 2) == vector
+    await bus.write(0x1C, 1, 2)
+    assert await bus.read(0x1C, 2) == 1
+    names = ("descriptor_area", "driver_area", "device_area")
+    return {"enabled": 1, "size": size} | dict(zip(names, areas, strict=True))
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def from_probe_to_interrupt_and_back(dut: Any) -> None:
+    """Two lives of a driver: probe, queues, doorbells, vectors, link change, reset."""
+    bench = Bench(dut, stall=0.2)
+    bus, device = bench.bus, config(params().pairs, params().vectors)
+    await reset(dut)
+    bench.control(msix=1)
+    for _ in range(2):
+        offered = 0
+        for word in range(4):
+            await bus.write(0x00, word)
+            offered |= await bus.read(0x04) << 32 * word
+        assert offered == OFFERED
+        await negotiate(bus, offered, status=11)
+        await bus.write(0x10, 0, 2)
+        queues = device.num_queues
+        assert await bus.read(0x12, 2) == queues
+        vectors = {q: 1 + q % (device.msix_vectors - 1) for q in range(queues)}
+        vectors[queues - 1] = NO_VECTOR
+        expected = {q: await set_up_queue(bus, q, vectors[q]) for q in range(queues)}
+        await bus.write(0x14, 15, 1)
+        assert await bus.read(0x14, 1) == 15
+        for queue in range(queues):
+            assert await bench.lookup(queue) == expected[queue]
+        assert (await bench.lookup(queues)).enabled == 0
+        order = [random.randrange(queues) for _ in range(30)]
+        for queue in order:
+            await bus.write(NOTIFY + 4 * queue, queue, random.choice([2, 4]))
+        assert [doorbell.queue for doorbell in await bench.doorbells.take(30)] == order
+        bench.interrupts.queue({"queue": queue} for queue in order)
+        await bench.interrupts.idle()
+        await cycles(dut, 60)
+        assert seen(bench.vectors) == [vectors[q] for q in order if vectors[q] != NO_VECTOR]
+        assert await bus.read(ISR, 1) == 0
+        dut.link_up.value = 1 - int(dut.link_up.value)
+        assert await bench.vectors.receive() == 0
+        assert await bus.read(ISR, 1) == 2
+        assert await bus.read(DEVICE + 6, 2) == int(dut.link_up.value)
+        await bus.write(0x14, 0, 1)
+        bench.interrupts.queue({"queue": 0} for _ in range(5))  # too late
+        while await bus.read(0x14, 1):
+            pass
+        await bench.interrupts.idle()
+        await cycles(dut, 20)
+        assert int(dut.interrupt_idle.value) == 1
+        assert seen(bench.vectors) == []
+        assert (await bench.lookup(0)).enabled == 0
+    assert seen(bench.enabled) == []
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def without_msix_isr_and_intx(dut: Any) -> None:
+    """INTx follows ISR; a reset clears both; INTx Disable hides the pin, not the status."""
+    bench = Bench(dut)
+    bus = bench.bus
+    await reset(dut)
+    await negotiate(bus, REQUIRED | STATUS)
+    for event, bit in (("queue", 1), ("config", 2)):
+        if event == "queue":
+            await bench.interrupts.send({"queue": 1})
+        else:
+            dut.link_up.value = 1
+        await cycles(dut, 8)
+        assert int(dut.intx.value) == int(dut.interrupt_status.value) == 1
+        bench.control(msix=0, intx_disable=1)
+        await cycles(dut, 2)
+        assert int(dut.intx.value) == 0
+        assert int(dut.interrupt_status.value) == 1
+        bench.control(msix=0)
+        assert await bus.read(ISR, 1) == bit
+        await cycles(dut, 1)
+        assert int(dut.intx.value) == int(dut.interrupt_status.value) == 0
+    await bench.interrupts.send({"queue": 0})
+    await cycles(dut, 8)
+    await bus.write(0x14, 0, 1)
+    while await bus.read(0x14, 1):
+        pass
+    assert int(dut.intx.value) == 0
+    assert await bus.read(ISR, 1) == 0
+    assert len(bench.vectors) == 0
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def config_changes_need_status_and_driver_ok(dut: Any) -> None:
+    """A link change is told only to a running driver that knows of it; the generation counts."""
+    bench = Bench(dut)
+    bus = bench.bus
+    await reset(dut)
+    for features, status, told in (
+        (REQUIRED | STATUS, 15, True), (REQUIRED, 15, False), (REQUIRED | STATUS, 11, False),
+    ):  # fmt: skip
+        await bus.read(DEVICE)
+        await negotiate(bus, features, status)
+        generation = await bus.read(0x15, 1)
+        dut.link_up.value = 1 - int(dut.link_up.value)
+        await cycles(dut, 10)
+        assert await bus.read(0x15, 1) == generation
+        await bus.read(DEVICE + 4)
+        assert await bus.read(0x15, 1) == (generation + 1) & 0xFF
+        await bus.read(DEVICE + 4)
+        assert await bus.read(0x15, 1) == (generation + 1) & 0xFF
+        assert await bus.read(ISR, 1) == (2 if told else 0)
+        await bus.write(0x14, 0, 1)
+        while await bus.read(0x14, 1):
+            pass
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def needs_reset_reaches_the_driver(dut: Any) -> None:
+    """An error of the device: the bit, the configuration vector, and a reset that cures it."""
+    bench = Bench(dut)
+    bus = bench.bus
+    await reset(dut)
+    bench.control(msix=1)
+    await negotiate(bus, REQUIRED)
+    await bus.write(0x10, 1, 2)
+    await strobe(dut, "device_error")
+    assert await bench.vectors.receive() == 1
+    assert await bus.read(0x14, 1) == 15 | NEEDS_RESET
+    assert await bus.read(ISR, 1) == 2
+    await bus.write(0x14, 0, 1)
+    while await bus.read(0x14, 1):
+        pass
+    await negotiate(bus, REQUIRED)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def early_doorbell_is_kept_and_reset_drops(dut: Any) -> None:
+    """A notification before DRIVER_OK comes out; during a reset none does."""
+    bench = Bench(dut)
+    await reset(dut)
+    await bench.bus.write(NOTIFY, 0, 2)
+    assert (await bench.doorbells.receive()).queue == 0
+    await negotiate(bench.bus, REQUIRED)
+    bench.answer.delay = lambda: 200
+    await bench.bus.write(0x14, 0, 1)
+    for _ in range(5):
+        await bench.bus.write(NOTIFY + 4, 1, 2)
+    while await bench.bus.read(0x14, 1):
+        pass
+    assert len(bench.doorbells) == 0
+    await bench.bus.write(NOTIFY + 4, 1, 2)
+    assert (await bench.doorbells.receive()).queue == 1
+    await bench.bus.write(NOTIFY, 0xFFFF, 2)
+    await cycles(dut, 20)
+    assert await bench.bus.read(BAD_DOORBELLS) == 1
+    assert len(bench.doorbells) == 0
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def counters_survive_a_device_reset_only(dut: Any) -> None:
+    """Events count; a device reset leaves the counters alone, a function reset clears them."""
+    bench = Bench(dut)
+    await reset(dut)
+    await bench.bus.read(FRAMES)  # the counters are cleared first
+    await bench.bus.write(NOTIFY, 0xFFFF, 2)
+    dut.events.value = 3
+    await cycles(dut, 5)
+    dut.events.value = 2
+    await cycles(dut, 2)
+    dut.events.value = 0
+    await bench.bus.write(0x14, 0, 1)
+    await cycles(dut, 200)
+    assert [await bench.bus.read(BAD_DOORBELLS + 4 * i) for i in range(4)] == [1, 5, 7, 0]
+    await strobe(dut, "function_reset")
+    assert [await bench.bus.read(BAD_DOORBELLS + 4 * i) for i in range(4)] == [0] * 4
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def msix_and_holes(dut: Any) -> None:
+    """MSI-X accesses go out unchanged, in order; holes read 0; all this mixed with registers."""
+    bench = Bench(dut, stall=0.3)
+    bus = bench.bus
+    await reset(dut)
+    golden: dict[int, int] = {}
+    expected = []
+    for _ in range(400):
+        base = random.choice([MSIX, 0xC000, 0x5000, 0x40, 0x1004, 0x2040, 0x7F00, 0x0])
+        address = base + (4 * random.randrange(16) if base else 0)
+        request = access(address, 4, random.getrandbits(32) if random.getrandbits(1) else None)
+        request["byte_enable"] = random.getrandbits(4)
+        answer = await bus.raw(**request)
+        if address >= MSIX:
+            expected.append(request)
+        if request["write"] and (address >= MSIX or address == 0):
+            store(golden, request)
+        elif not request["write"]:
+            assert answer == load(golden, address), hex(address)
+    await cycles(dut, 20)
+    assert bench.msix.log == expected
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def reset_values_are_those_of_the_maps(dut: Any) -> None:
+    """Every register with a constant reset value in the maps reads so, through its accessor."""
+    bench = Bench(dut)
+    await reset(dut)
+    device = config(params().pairs, params().vectors)
+    checked = 0
+    counters = TRANSPORT_COUNTERS + COUNTERS
+    for path, register in accessors(register_maps(device, counters)).items():
+        if path.startswith("msix") or register.reset is None or "R" not in register.access:
+            continue
+        assert await bench.bus.read(register.address, register.size) == register.reset, path
+        checked += 1
+    assert checked > 15
+    model = CommonModel(device)
+    for offset in range(0, 0x40, 4):
+        assert await bench.bus.read(offset) == model.read(offset)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def latencies(dut: Any) -> None:
+    """Doorbell and vector come out two cycles after they went in, one a cycle."""
+    bench = Bench(dut)
+    bus = bench.bus
+    await reset(dut)
+    bench.control(msix=1)
+    await negotiate(bus, REQUIRED)
+    await bus.write(0x1A, 1, 2)
+    for port, sink, start in (
+        ("bus__request", bench.doorbells, lambda: bus.request.queue([access(NOTIFY, 2, 0)] * 64)),
+        ("interrupt", bench.vectors, lambda: bench.interrupts.queue([{"queue": 0}] * 64)),
+    ):
+        await cycles(dut, 5)
+        start()
+        valid = getattr(dut, f"{port}__valid")
+        while not int(valid.value):
+            await RisingEdge(dut.clk)
+        await cycles(dut, 64 + 1)
+        assert sink.count == 63, port
+        await cycles(dut, 1)
+        assert sink.count == 64, port
+
+
+@pytest.mark.parametrize(("pairs", "vectors"), [(1, 2), (1, 4), (8, 17)])
+def test_pci_transport(pairs: int, vectors: int) -> None:
+    """The transport in simulation."""
+    context = {"pairs": pairs, "vectors": vectors}
+    transport = PCITransport(
+        config(**context), offered=OFFERED, required=REQUIRED, readers=1, counters=COUNTERS
+    )
+    name = f"pci_transport_{pairs}_{vectors}"
+    simulate(transport, module=__name__, name=name, params=context)
