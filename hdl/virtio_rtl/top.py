@@ -25,7 +25,10 @@ from .types.packet import packet_beat
 from .types.tlp import FlowControlLimits, tlp_stream
 from .virtqueue.engine import LOOKUPS, READ_CLIENTS, WRITE_CLIENTS, VirtqueueEngine
 
-__all__ = ["COUNTERS", "VirtioDevice"]
+__all__ = ["COUNTERS", "DEVICE_CONFIG_BYTES", "VirtioDevice"]
+
+DEVICE_CONFIG_BYTES = 12
+"""Device configuration of net up to and including ``mtu``."""
 
 COUNTERS = (
     Counter("read_unsupported", "DMA reads answered with Unsupported Request"),
@@ -104,7 +107,9 @@ class VirtioDevice(wiring.Component):
         # PCIe.
         m.submodules.rx_demux = demux = RxDemux(width)
         m.submodules.tx_arbiter = arbiter = TxArbiter(width)
-        m.submodules.config_space = space = ConfigSpace(config, width, device_config_length=12)
+        m.submodules.config_space = space = ConfigSpace(
+            config, width, device_config_length=DEVICE_CONFIG_BYTES
+        )
         m.submodules.bar_target = bar = BarTarget(width)
         m.submodules.bus_arbiter = bus = BusArbiter(2)
         m.submodules.msix = msix = MSIX(config.msix_vectors, width)
@@ -154,9 +159,7 @@ class VirtioDevice(wiring.Component):
             bar.bar_base.eq(space.bar_base),
             transport.link_up.eq(self.link_up),
         ]
-        m.d.comb += [
-            part.control.eq(space.control) for part in (bar, msix, transport, read, write)
-        ]
+        m.d.comb += [part.control.eq(space.control) for part in (bar, msix, transport, read, write)]
 
         # Virtqueues and their DMA.
         for i in range(len(LOOKUPS)):

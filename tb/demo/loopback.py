@@ -10,13 +10,10 @@ from virtio_rtl.lib.stream import StreamFIFO
 from virtio_rtl.top import VirtioDevice
 from virtio_rtl.types.events import HopEvents
 
-__all__ = ["STROBES", "WAIVED", "LoopbackDevice", "host_side", "pass_host_side"]
+__all__ = ["STROBES", "LoopbackDevice", "host_side", "pass_host_side"]
 
 STROBES = (*(name for name, _ in data.Layout.cast(HopEvents)), "frame_out", "frame_in")
 """What the hop timer notes: the device's hops, and the last beat of a frame at each port."""
-
-WAIVED = ("port_error",)
-"""Constant outputs: the device never marks a frame that it transmits."""
 
 _HOST_SIDE = ("rx_tlp", "tx_tlp", "flow_control", "intx", "link_up")
 

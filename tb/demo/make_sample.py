@@ -59,14 +59,14 @@ def _dhcp() -> Iterator[Any]:
     for kind in ("discover", "offer", "request", "ack"):
         asks = kind in ("discover", "request")
         ether = Ether(src=CLIENT_MAC if asks else ROUTER_MAC, dst=BROADCAST)
-        ip = IP(src="0.0.0.0" if asks else ROUTER, dst="255.255.255.255", id=1)  # noqa: S104
+        ip = IP(src="0.0.0.0" if asks else ROUTER, dst="255.255.255.255", id=1)
         udp = UDP(sport=68, dport=67) if asks else UDP(sport=67, dport=68)
         boot = BOOTP(
             op=1 if asks else 2,
             xid=0x2026,
             chaddr=hardware,
-            yiaddr="0.0.0.0" if asks else CLIENT,  # noqa: S104
-            siaddr="0.0.0.0" if asks else ROUTER,  # noqa: S104
+            yiaddr="0.0.0.0" if asks else CLIENT,
+            siaddr="0.0.0.0" if asks else ROUTER,
         )
         options: list[Any] = [("message-type", kind)]
         options += (

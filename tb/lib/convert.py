@@ -24,6 +24,10 @@ from lib.paths import BUILD, scripts_dir
 _PORT = re.compile(r"^  wire width (\d+) (input|output) \d+ (?:signed)? ?\\(\S+)$", re.M)
 _TIED = re.compile(r"^connect \\(\S+)(?: \[[\d:]+\])? (\d+)'([01]*)$", re.M)
 
+_OPTIONS = ("-sv",)
+"""Without it, a constant field of a partly constant signal becomes `always @* x[7:0] = 8'h05;`,
+which no simulator ever runs: the field would be 0. `always_comb` runs once at the start."""
+
 
 class ForgottenOutput(Exception):
     """A top-level output is a constant: most likely nothing drives it."""
@@ -102,7 +106,7 @@ def to_verilog(component: Any, *, name: str = "dut", waive: Collection[str] = ()
 
 def _yosys(text: str) -> str:
     """Run Yosys over RTLIL, or take an earlier result from the cache."""
-    key = hashlib.sha256(text.encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{_OPTIONS}{text}".encode()).hexdigest()[:24]
     cached = BUILD / "verilog" / f"{key}.v"
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +114,9 @@ def _yosys(text: str) -> str:
         # One at a time: the first run on a machine compiles the WebAssembly for half a minute.
         with file_lock(BUILD / "yosys.lock"):
             # The same step as verilog.convert(), which would elaborate a second time.
-            result = verilog._convert_rtlil_text(text, strip_internal_attrs=True)
+            result = verilog._convert_rtlil_text(
+                text, strip_internal_attrs=True, write_verilog_opts=_OPTIONS
+            )
         partial = cached.with_suffix(f".{os.getpid()}")
         partial.write_text(result)
         partial.replace(cached)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import cocotb
@@ -14,17 +15,28 @@ from virtio_model.driver.pci import VirtioPciDriver
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.spec import net
 from virtio_model.spec.features import Feature, mask
-from virtio_rtl.config import DeviceConfig
+from virtio_rtl.config import DeviceConfig, named_config
 
 from lib.dma_model import packet_beats
 from lib.pcie.access import PciAccess
 from lib.pcie.endpoint import RtlEndpoint
 from lib.pcie.host import HostRootComplex
 from lib.pcie.latency import ReadLatency
+from lib.pcie.packet import MEM_READ
 from lib.port import reader, writer
 from lib.streams import cycles, reset, start_clock
 
-__all__ = ["ALL_FEATURES", "MESSAGE_ADDRESS", "AxiFrameSink", "AxiFrameSource", "NetSystem"]
+__all__ = [
+    "ALL_FEATURES",
+    "MESSAGE_ADDRESS",
+    "AxiFrameSink",
+    "AxiFrameSource",
+    "NetSystem",
+    "exchange",
+    "random_cuts",
+    "random_frame",
+    "small_config",
+]
 
 MESSAGE_ADDRESS = 0xFEE0_0000
 """Vector n of the MSI-X table is programmed with this address and data ``0x4000 + n``."""
@@ -41,6 +53,22 @@ ALL_FEATURES = mask(
         net.NetFeature.MTU,
     ]
 )
+
+
+def small_config(name: str) -> DeviceConfig:
+    """A named configuration with small memories: corners come sooner, models build faster."""
+    config = named_config(name)
+    return replace(config, read_tags=32, read_ahead=64, completion_timeout_us=20)
+
+
+def random_frame(longest: int = 1514) -> bytes:
+    """Random bytes; short frames as often as all the others."""
+    return random.randbytes(random.choice([random.randint(14, 120), random.randint(14, longest)]))
+
+
+def random_cuts(length: int) -> tuple[int, ...]:
+    """Positions at which a buffer is cut into segments; often none."""
+    return tuple(random.randrange(1, length) for _ in range(random.choice([0, 0, 0, 1, 2, 3, 7])))
 
 
 class AxiFrameSink:
@@ -95,6 +123,7 @@ class AxiFrameSource:
         }
         self._ready = reader(getattr(dut, f"{name}__tready"))
         self._frames: deque[tuple[bytes, bool]] = deque()
+        self._inside = False
         self._set["tvalid"](0)
         cocotb.start_soon(self._run())
 
@@ -102,6 +131,15 @@ class AxiFrameSource:
     def waiting(self) -> int:
         """Frames that have not been sent."""
         return len(self._frames)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no frame is being sent."""
+        return not self._frames and not self._inside
+
+    def clear(self) -> None:
+        """Forget the frames that have not been started."""
+        self._frames.clear()
 
     def send(self, frame: bytes, *, bad: bool = False) -> None:
         """Queue a frame; `bad` marks it with tuser."""
@@ -113,7 +151,8 @@ class AxiFrameSource:
             await edge
             if not self._frames:
                 continue
-            frame, bad = self._frames[0]
+            frame, bad = self._frames.popleft()
+            self._inside = True
             for beat in packet_beats(frame, self._width, error=bad):
                 while self.stall and random.random() < self.stall:
                     await edge
@@ -126,7 +165,7 @@ class AxiFrameSource:
                 while not self._ready():
                     await edge
                 self._set["tvalid"](0)
-            self._frames.popleft()
+            self._inside = False
             self.sent += 1
 
 
@@ -180,6 +219,8 @@ class NetSystem:
         self.endpoint.connect(self.host.make_port())
         self.sink = AxiFrameSink(dut, "net_tx", stall=stall)
         self.source = AxiFrameSource(dut, "net_rx", config.width, stall=stall)
+        self.dma_writes: list[int] = []
+        self.memory.write_hooks.append(lambda address, _: self.dma_writes.append(address))
         self.queues: list[PackedQueue] = []
         self.received: list[Received] = []
         self.accepted = 0
@@ -188,9 +229,11 @@ class NetSystem:
 
     async def bring_up(self, features: int = ALL_FEATURES, *, msix: bool = True) -> None:
         """Enumerate, negotiate, set up both virtqueues, DRIVER_OK."""
-        await reset(self.dut)
         self.dut.link_up.value = 1
+        await reset(self.dut)
         self.access = PciAccess(self.host, await self.host.bring_up())
+        at = await self.capability(0x10)
+        self._device_control = await self.access.config_read(at + 8, 2)
         self.pci = VirtioPciDriver(self.access, dependencies=net.DEPENDENCIES)
         await self.pci.discover()
         await self.start(features, msix=msix)
@@ -221,6 +264,16 @@ class NetSystem:
         await self.pci.driver_ok()
 
     @property
+    def memory_reads(self) -> int:
+        """Read TLPs that the device has sent."""
+        snapshot = self.host.monitor.snapshot()
+        return sum(
+            line.tlps
+            for (way, _, kind), line in snapshot.lines.items()
+            if way == "up" and kind == MEM_READ
+        )
+
+    @property
     def interrupts(self) -> list[int]:
         """Vectors signalled so far."""
         return [item.data - 0x4000 for item in self.host.interrupts.received]
@@ -243,3 +296,67 @@ class NetSystem:
                 return
             await cycles(self.dut, 20)
         raise AssertionError(f"not within {limit} cycles")
+
+    async def capability(self, kind: int) -> int:
+        """Offset of a PCI capability."""
+        at = await self.access.config_read(0x34, 1)
+        while await self.access.config_read(at, 1) != kind:
+            at = await self.access.config_read(at + 1, 1)
+        return at
+
+    async def function_level_reset(self) -> None:
+        """Initiate FLR, and wait as long as the PCIe specification lets it take at the least."""
+        at = await self.capability(0x10)
+        control = await self.access.config_read(at + 8, 2)
+        await self.access.config_write(at + 8, control | 0x8000, 2)
+        await cycles(self.dut, 4000)
+
+    async def restore(self) -> None:
+        """Program again what an FLR has cleared: BAR, command, device control."""
+        base = self.access.bar_address(0, 0)
+        await self.access.config_write(0x10, base & 0xFFFF_FFFF, 4)
+        await self.access.config_write(0x14, base >> 32, 4)
+        at = await self.capability(0x10)
+        await self.access.config_write(at + 8, self._device_control, 2)
+        await self.access.config_write(4, 6, 2)
+
+
+async def exchange(system: NetSystem, count: int) -> None:
+    """Send `count` random frames each way, framed at random; everything is compared.
+
+    Frames and completions must come in order, each once; the rings must be as the driver expects.
+    """
+    first = len(system.sink.frames)
+    sent: list[bytes] = []
+    replies: list[bytes] = []
+    done: list[int] = []
+    while len(done) < count or len(system.received) < count:
+        for _ in range(random.randint(0, 16)):
+            frame = random_frame()
+            cuts = random_cuts(len(frame) + 12)
+            table = random.random() < 0.4
+            if len(sent) == count or system.queues[1].free_slots < len(cuts) + 1:
+                break
+            system.net.send(
+                frame, cuts=cuts, indirect=table, skew=random.randrange(64), cookie=len(sent)
+            )
+            sent.append(frame)
+        await system.kick(1)
+        for _ in range(random.randint(0, 16)):
+            cuts = random_cuts(1600)
+            if system.queues[0].free_slots < len(cuts) + 1:
+                break
+            table = random.random() < 0.4
+            system.net.post(1600, cuts=cuts, indirect=table, skew=random.randrange(64), fill=0xA5)
+        await system.kick(0)
+        while len(replies) < count and system.source.waiting < 8:
+            replies.append(random_frame())
+            system.source.send(replies[-1])
+        await cycles(system.dut, random.choice([10, 100, 400]))
+        done += system.poll()
+        for queue in system.queues:
+            queue.audit()
+    assert done == list(range(count))
+    assert system.sink.frames[first:] == sent
+    assert [got.frame for got in system.received] == replies
+    system.host.check()

@@ -12,11 +12,11 @@ from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
+
+from lib.streams import StreamSink, StreamSource, pack
 from virtio_rtl.types.packet import packet_beat
 from virtio_rtl.types.pcie import FunctionControl
 from virtio_rtl.types.tlp import CompletionStatus, TLPType, tlp_beat
-
-from lib.streams import StreamSink, StreamSource, pack
 
 REQUESTER = 0x1234
 
@@ -225,7 +225,7 @@ class Client:
     """Sends groups of requests, and takes their packets."""
 
     def __init__(self, dut: Any, index: int, host: Host, *, stall: float = 0.0) -> None:
-        from virtio_rtl.types.dma import ReadRequest  # noqa: PLC0415
+        from virtio_rtl.types.dma import ReadRequest
 
         self.host = host
         self.width = host.width

@@ -144,6 +144,36 @@ async def inverts(dut: Any) -> None:
     assert await sink.take(100) == [0xFF - item for item in range(100)]
 
 
+class PartlyConstant(wiring.Component):
+    """A structure with a constant field beside one that is decided in an `If`."""
+
+    enable: In(1)
+    o: Out(INNER)
+
+    def elaborate(self, platform: Any) -> Module:
+        """Drive both fields."""
+        m = Module()
+        m.d.comb += self.o.level.eq(5)
+        with m.If(self.enable):
+            m.d.comb += self.o.flag.eq(1)
+        return m
+
+
+@cocotb.test(timeout_time=100, timeout_unit="us")
+async def constant_fields_hold(dut: Any) -> None:
+    """A constant field has its value in simulation (plain Verilog from Yosys would lose it)."""
+    start_clock(dut)
+    for flag in (0, 1, 0):
+        dut.enable.value = flag
+        await cycles(dut, 2)
+        assert unpack(INNER, int(dut.o.value)) == {"level": 5, "flag": flag}
+
+
+def test_constant_fields() -> None:
+    """A constant field is not lost on the way to the simulator."""
+    simulate(PartlyConstant(), module=__name__, name="constants", testcase="constant_fields_hold")
+
+
 @cocotb.test()
 async def never_ends(dut: Any) -> None:
     """Hang, in real time."""

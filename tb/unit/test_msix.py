@@ -565,6 +565,84 @@ async def mask_and_request_in_every_alignment(dut: Any) -> None:
             assert checker.sent == [vector]
 
 
+@cocotb.test(timeout_time=100, timeout_unit="us")
+async def unmasking_is_prompt(dut: Any) -> None:
+    """A pending vector is offered 12 cycles after the write that unmasks it, wherever it lies."""
+    bench = await setup(dut)
+    await bench.program()
+    bench.set_control(enable=1)
+    await bench.quiet()
+    for vector in sorted({bench.vectors - 1, 0, bench.vectors // 2}, reverse=True):
+        bench.request.queue([vector])
+        await bench.quiet()
+        await bench.write(TABLE + 16 * vector + 12, 0)
+        elapsed = 0
+        while not bench.checker.sent:
+            await cycles(dut)
+            elapsed += 1
+        # From the edge that accepts to the edge that sees the offer.
+        assert elapsed == 12
+        bench.checker.sent.clear()
+        await bench.quiet()
+
+
+@cocotb.test(timeout_time=400, timeout_unit="us")
+async def nobody_starves(dut: Any) -> None:
+    """A flood of requests or of writes holds up neither registers nor requests nor the scan."""
+    bench = await setup(dut)
+    checker = bench.checker
+    await bench.program()
+    last = bench.vectors - 1
+    for enable, masked, flood in ((0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 0, 2047)):
+        await bench.mask(0, masked)
+        bench.set_control(enable=enable)
+        await bench.quiet()
+        bench.request.queue([flood if flood else 0] * 2000)
+        await cycles(dut, 20)
+        for _ in range(5):
+            start = bench.bus.count
+            bench.queue_write(TABLE, random.getrandbits(32))
+            elapsed = 0
+            while bench.bus.count == start:
+                await cycles(dut)
+                elapsed += 1
+            assert elapsed <= 12, (enable, masked, flood)
+            await bench.bus.send({"address": TABLE + 8, "write": 0})
+            elapsed = 0
+            while not len(bench.response):
+                await cycles(dut)
+                elapsed += 1
+            assert elapsed <= 12, (enable, masked, flood)
+            assert bench.response.now() == checker.entries[0][2]
+        assert bench.request.count % 2000, "the flood still runs"
+        bench.request.clear()
+        await bench.quiet()
+        await bench.mask(0, 1)
+    # What is pending gets out in between requests for others.
+    await bench.mask(last, 1)
+    bench.set_control(enable=1)
+    bench.request.queue([last])
+    await bench.quiet()
+    await bench.mask(0, 0)
+    bench.request.queue([0] * 2000)
+    await bench.mask(last, 0)
+    while last not in checker.sent[-1:]:
+        await cycles(dut)
+    assert int(dut.request__valid.value), "the flood still runs"
+    bench.request.clear()
+    # Requests get through a flood of register writes.
+    await bench.quiet()
+    checker.sent.clear()
+    before = bench.bus.count
+    for _ in range(400):
+        bench.queue_write(TABLE + 4, random.getrandbits(32))
+    bench.request.queue([last] * 50)
+    await bench.request.idle()
+    assert bench.bus.count - before < 300
+    await bench.quiet()
+    assert checker.sent == [last] * 50
+
+
 CASES = [(2, 64), (5, 128), (33, 256), (64, 512), (1024, 64)]
 
 

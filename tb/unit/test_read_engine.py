@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +11,13 @@ import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 from read_host import Client, Host, Read, completion
+
+from lib.sim import params, simulate
+from lib.streams import StreamSink, cycles, reset, start_clock
 from virtio_rtl.dma.read_engine import ReadEngine
 from virtio_rtl.dma.read_records import read_error
 from virtio_rtl.types.dma import DMAError
 from virtio_rtl.types.tlp import CompletionStatus, TLPType
-
-from lib.sim import params, simulate
-from lib.streams import StreamSink, cycles, reset, start_clock
 
 ERROR = DMAError
 
@@ -155,12 +156,10 @@ async def splits_at_mrrs_and_pages(dut: Any) -> None:
         for data in expected:
             await bench.clients[0].expect(data)
         wanted = []
-        for address, length in sum(groups, []):
+        for address, length in itertools.chain(*groups):
             end = address + length
             while address < end:
-                size = min(
-                    end - address, host.read_size - address % 4, 4096 - address % 4096
-                )
+                size = min(end - address, host.read_size - address % 4, 4096 - address % 4096)
                 wanted.append((address, size))
                 address += size
         assert [(r.address, r.length) for r in host.seen] == wanted

@@ -74,6 +74,31 @@ async def decoder_routes_every_access(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=100, timeout_unit="us")
+async def decoder_answers_in_order(dut: Any) -> None:
+    """Reads from a slow and then a fast region are answered in their order; a write passes."""
+    start_clock(dut)
+    bus = RegisterInitiator(dut)
+    slow, fast = RegisterMemory(dut, "low"), RegisterMemory(dut, "high")
+    await reset(dut)
+    slow.bytes[0], fast.bytes[0x8000] = 1, 2
+    slow.response.stall = 1.0
+    bus.request.queue(
+        [
+            {"address": 0x0000, "byte_enable": 15},
+            {"address": 0x8004, "byte_enable": 15, "write": 1},
+            {"address": 0x8000, "byte_enable": 15},
+            {"address": 0x4000, "byte_enable": 15},
+            {"address": 0x0000, "byte_enable": 15},
+        ]
+    )
+    await cycles(dut, 30)
+    assert len(fast.log) == 1
+    assert len(bus.response) == 0
+    slow.response.stall = 0.0
+    assert await bus.response.take(4) == [1, 2, 0, 1]
+
+
+@cocotb.test(timeout_time=100, timeout_unit="us")
 async def writes_pass_one_a_cycle(dut: Any) -> None:
     """64 writes of one initiator take 64 cycles."""
     start_clock(dut)
@@ -152,7 +177,11 @@ def test_decoder() -> None:
         module=__name__,
         name="regs_decoder",
         params={"what": "decoder"},
-        testcase=["decoder_routes_every_access", "writes_pass_one_a_cycle"],
+        testcase=[
+            "decoder_routes_every_access",
+            "decoder_answers_in_order",
+            "writes_pass_one_a_cycle",
+        ],
     )
 
 

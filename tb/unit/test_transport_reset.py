@@ -11,6 +11,7 @@ from cocotb.triggers import RisingEdge
 from common_config_bench import Bench, WithTable, negotiate_words
 from transport_helper import (
     NEEDS_RESET,
+    NO_VECTOR,
     REQUIRED,
     CommonModel,
     config,
@@ -66,6 +67,8 @@ async def reset_of_a_running_device_drains(dut: Any) -> None:
             await bus.write(0x14, 1, 1)
             await bus.write(0x00, 3)
             await bus.write(0x1A, 0, 2)
+            assert await bus.read(0x00) == 0
+            assert await bus.read(0x1A, 2) == NO_VECTOR
     assert polls > 10
     assert int(dut.reset_request.value) == 0
     fresh = CommonModel(bench.model.device)

@@ -316,10 +316,25 @@ async def credits_are_counted_exactly(dut: Any) -> None:
     bench.grant("posted_header", 2)
     await moved(posted=5, nonposted=7, completion_config=1)
     assert not int(dut.busy.value)
+    # Single-beat TLPs side by side in the buffer: the first ones take the credits from the others.
+    for kind in ("posted", "completion"):
+        bench.limits[f"{kind}_data"] = bench.used[f"{kind}_data"]  # none left, for the test's sake
+        bench.grant(f"{kind}_header", 50)
+    short = [TLP(random_header(T.MEM_WRITE, 1), random_dwords(1)) for _ in range(6)]
+    bench.queue("posted", short)
+    bench.queue("completion_bar", [answer(2) for _ in range(6)])
+    await moved(posted=5, completion_bar=4)
+    bench.grant("posted_data", 3)
+    await moved(posted=8, completion_bar=4)
+    bench.grant("posted_data", 3)
+    bench.grant("completion_data", 4)
+    await moved(posted=11, completion_bar=8)
+    bench.grant("completion_data", 2)
+    await moved(completion_bar=10)
     # A class without limits needs none.
     bench.set_limits({"posted_infinite": 1})
     bench.queue("posted", [write(2, bench.width) for _ in range(300)])
-    await bench.until_sent(7 + 5 + 5 + 300)
+    await bench.until_sent(11 + 7 + 11 + 300)
     bench.stop()
 
 

@@ -308,5 +308,3 @@ def test_virtqueue_engine(width):
         params={"width": width},
         waive=[],
     )
-
-

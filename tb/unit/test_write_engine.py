@@ -637,6 +637,21 @@ async def wrong_packet_length_harms_no_one_else(dut):
             model.stop()
 
 
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def short_packet_waits_for_nothing(dut):
+    """A group whose packet is too short ends, although its client sends nothing more."""
+    bench = await Bench(dut).start()
+    group = random_group(0, 300)
+    bench.requests[0].queue(group.request_items())
+    bench.packets[0].queue([{"data": 0, "count": 1, "last": 1, "error": 1}])
+    group.packet = bytes(len(group.packet))
+    other = random_group(1)
+    await cycles(dut, 5)
+    bench.queue([other])
+    await bench.drained(2)
+    assert check_groups(bench, [group, other]) == [0, 1]
+
+
 # Python side.
 
 

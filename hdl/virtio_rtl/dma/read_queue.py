@@ -30,7 +30,7 @@ class ReadQueue(wiring.Component):
         The oldest tag; valid when its read has ended, one cycle after ``ended`` at the earliest.
 
     One tag per cycle. The tag at the head watches ``ended`` itself; the one behind it is looked up
-    in ``ended_before`` when it moves up, so that no other logic stands before this wide multiplexer.
+    in ``ended_before`` as it moves up, so that no other logic stands before this multiplexer.
     """
 
     def __init__(self, width: int, tags: int, slot_bytes: int):

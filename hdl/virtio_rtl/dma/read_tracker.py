@@ -1,19 +1,15 @@
 """Follow every read in flight: check completions, place their data, end reads."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from virtio_rtl.dma.read_records import (
-    ended_layout,
-    flight_layout,
-    piece_layout,
-    strobe,
-)
+from virtio_rtl.dma.completion_intake import CompletionIntake
+from virtio_rtl.dma.read_records import ended_layout, flight_layout, piece_layout, strobe
 from virtio_rtl.dma.read_timer import EPOCH_BITS, is_expired
 from virtio_rtl.types.dma import DMAError
-from virtio_rtl.types.tlp import CompletionStatus, TLPType, tlp_stream
+from virtio_rtl.types.tlp import tlp_stream
 
 __all__ = ["ReadTracker"]
 
@@ -63,8 +59,11 @@ class ReadTracker(wiring.Component):
         self.width = width
         self.tags = tags
         self.slot_bytes = slot_bytes
-        self.flight_record = data.StructLayout(
+        self.sent_shape = data.StructLayout(
             {"flight": flight_layout(slot_bytes), "stamp": EPOCH_BITS}
+        )
+        self.returned_shape = data.StructLayout(
+            {"generation": 1, "open": 1, "remaining": 13, "poisoned": 1}
         )
         super().__init__(
             {
@@ -87,26 +86,32 @@ class ReadTracker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        lanes = self.width // 8
-        lane_bits = exact_log2(lanes)
+        m.submodules.intake = intake = CompletionIntake(self.width, self.tags, self.slot_bytes)
+        connect(m, flipped(self.probe), intake.probe)
+        connect(m, flipped(self.completions), intake.completions)
+        claim_valid, claim = intake.claim.valid, intake.claim.payload
 
-        # What was sent has one writer, what has come back has another: the generation bits tell
+        # What was sent has one writer, what has returned has another: the generation bits tell
         # whether the second record belongs to the tag's present use.
         m.submodules.sent = sent_memory = memory.Memory(
-            shape=self.flight_record, depth=self.tags, init=[]
+            shape=self.sent_shape, depth=self.tags, init=[]
         )
-        back_layout = data.StructLayout(
-            {"generation": 1, "open": 1, "remaining": 13, "poisoned": 1}
+        m.submodules.returned = returned_memory = memory.Memory(
+            shape=self.returned_shape, depth=self.tags, init=[]
         )
-        m.submodules.back = back_memory = memory.Memory(shape=back_layout, depth=self.tags, init=[])
         sent_write, sent_read = sent_memory.write_port(), sent_memory.read_port()
-        back_write = back_memory.write_port()
-        back_read = back_memory.read_port(transparent_for=(back_write,))
+        returned_write = returned_memory.write_port()
+        returned_read = returned_memory.read_port(transparent_for=(returned_write,))
+        sent, returned = sent_read.data, returned_read.data
         m.d.comb += [
             sent_write.en.eq(self.launch.valid | self.clear.valid),
             sent_write.addr.eq(self.launch.payload.tag),
             sent_write.data.flight.eq(self.launch.payload.flight),
             sent_write.data.stamp.eq(self.epoch),
+            sent_read.addr.eq(intake.lookup.payload),
+            sent_read.en.eq(intake.lookup.valid),
+            returned_read.addr.eq(intake.lookup.payload),
+            returned_read.en.eq(intake.lookup.valid),
         ]
         with m.If(self.clear.valid):
             m.d.comb += [
@@ -114,126 +119,41 @@ class ReadTracker(wiring.Component):
                 sent_write.data.flight.generation.eq(0),
             ]
 
-        # Arrival: a beat of a TLP, or a probe between two TLPs.
-        inside = Signal()
-        beat = Signal(self.completions.payload.shape())
-        beat_valid, beat_first, beat_probe = Signal(), Signal(), Signal()
-        take_probe = self.probe.valid & ~inside
-        m.d.comb += [
-            self.completions.ready.eq(~take_probe),
-            self.probe.ready.eq(~inside),
-        ]
-        m.d.sync += [
-            beat.eq(self.completions.payload),
-            beat_valid.eq(self.completions.valid | take_probe),
-            beat_first.eq(~inside),
-            beat_probe.eq(take_probe),
-        ]
-        with m.If(take_probe):
-            m.d.sync += [beat.header.tag.eq(self.probe.payload), beat.last.eq(1)]
-        with m.Elif(self.completions.valid):
-            m.d.sync += inside.eq(~self.completions.payload.last)
-
-        # Look-up, with everything that the header alone can tell.
-        header = beat.header
-        opens = Signal()
-        m.d.comb += [
-            opens.eq(beat_valid & beat_first),
-            sent_read.addr.eq(header.tag),
-            sent_read.en.eq(opens),
-            back_read.addr.eq(header.tag),
-            back_read.en.eq(opens),
-        ]
-        carried = Signal(14)
-        wanted = Signal(14)
-        m.d.comb += [
-            carried.eq(header.length_dw << 2),
-            wanted.eq(header.byte_count + header.lower_address[:2]),
-        ]
-        piece_valid, piece_first, piece_last = Signal(), Signal(), Signal()
-        piece_data = Signal(self.width)
-        probe, known_type, has_data, success, aborted, poisoned = (
-            Signal(name=name)
-            for name in ("probe", "known_type", "has_data", "success", "aborted", "poisoned")
-        )
-        tag = Signal(range(self.tags))
-        byte_count = Signal(13)
-        remaining = Signal(13)
-        completes = Signal()
-        length_fits = Signal()
-        backwards = Signal(exact_log2(self.slot_bytes))
-        end_address = Signal(7)
-        first_lane = Signal(2)
-        lanes_left = Signal(13)
-        dwords_left = Signal(11)
-        m.d.sync += [
-            piece_valid.eq(beat_valid),
-            piece_first.eq(beat_first),
-            piece_last.eq(beat.last),
-            piece_data.eq(beat.data),
-        ]
-        with m.If(opens):
-            m.d.sync += [
-                probe.eq(beat_probe),
-                known_type.eq(
-                    ((header.type == TLPType.COMPLETION) | (header.type == TLPType.COMPLETION_DATA))
-                    & (header.tag < self.tags)
-                ),
-                has_data.eq((header.type == TLPType.COMPLETION_DATA) & (header.length_dw != 0)),
-                success.eq(header.status == CompletionStatus.SUCCESS),
-                aborted.eq(header.status == CompletionStatus.COMPLETER_ABORT),
-                poisoned.eq(header.poisoned),
-                tag.eq(header.tag),
-                byte_count.eq(header.byte_count),
-                remaining.eq(wanted - carried),
-                completes.eq(wanted <= carried),
-                length_fits.eq(carried < wanted + 4),
-                backwards.eq(wanted),
-                end_address.eq(header.lower_address + header.byte_count),
-                first_lane.eq(header.lower_address[:2]),
-                lanes_left.eq(Mux(wanted <= carried, wanted, carried)),
-                dwords_left.eq(header.length_dw),
-            ]
-        with m.Elif(beat_valid):
-            m.d.sync += [
-                first_lane.eq(0),
-                lanes_left.eq(Mux(lanes_left < lanes, 0, lanes_left - lanes)),
-                dwords_left.eq(Mux(dwords_left < lanes // 4, 0, dwords_left - lanes // 4)),
-            ]
-
-        # Verdict.
-        sent, back = sent_read.data, back_read.data
         fresh = Signal()
         in_flight = Signal()
-        places = Signal()
+        placeable = Signal()
         fits = Signal()
-        ends = Signal()
-        writes_back = Signal()
         tainted = Signal()
-        code = Signal(DMAError)
         m.d.comb += [
-            fresh.eq(sent.flight.generation != back.generation),
-            in_flight.eq((fresh | back.open) & ~self.preparing),
-            places.eq(
-                has_data
-                & length_fits
-                & (byte_count == Mux(fresh, sent.flight.length, back.remaining))
-                & (end_address == sent.flight.end_address)
+            fresh.eq(sent.flight.generation != returned.generation),
+            in_flight.eq((fresh | returned.open) & ~self.preparing),
+            placeable.eq(
+                claim.success
+                & claim.has_data
+                & claim.length_fits
+                & (claim.byte_count == Mux(fresh, sent.flight.length, returned.remaining))
+                & (claim.end_address == sent.flight.end_address)
             ),
-            fits.eq(places & (dwords_left != 0) & (dwords_left <= lanes // 4)),
-            tainted.eq(poisoned | (back.poisoned & ~fresh)),
-            writes_back.eq(piece_valid & piece_last & in_flight & known_type & ~probe),
-            ends.eq(~success | ~fits | completes),
+            # The last beat is the right one if it holds the last dword.
+            fits.eq(placeable & (claim.dwords_left != 0) & (claim.dwords_left <= self.width // 32)),
+            tainted.eq(claim.poisoned | (returned.poisoned & ~fresh)),
         ]
-        with m.If(probe):
+        hit = Signal()
+        m.d.comb += hit.eq(claim_valid & in_flight & claim.completion & ~claim.probe)
+
+        ends = Signal()
+        changes = Signal()
+        code = Signal(DMAError)
+        m.d.comb += [ends.eq(~fits | claim.completes), changes.eq(hit & claim.last)]
+        with m.If(claim.probe):
             m.d.comb += [
                 code.eq(DMAError.TIMEOUT),
                 ends.eq(1),
-                writes_back.eq(piece_valid & in_flight & is_expired(self.epoch, sent.stamp)),
+                changes.eq(claim_valid & in_flight & is_expired(self.epoch, sent.stamp)),
             ]
-        with m.Elif(~success):
+        with m.Elif(~claim.success):
             m.d.comb += code.eq(
-                Mux(aborted, DMAError.COMPLETER_ABORT, DMAError.UNSUPPORTED_REQUEST)
+                Mux(claim.aborted, DMAError.COMPLETER_ABORT, DMAError.UNSUPPORTED_REQUEST)
             )
         with m.Elif(~fits):
             m.d.comb += code.eq(DMAError.MALFORMED)
@@ -241,51 +161,55 @@ class ReadTracker(wiring.Component):
             m.d.comb += code.eq(DMAError.POISONED)
 
         m.d.comb += [
-            back_write.en.eq(writes_back | self.clear.valid),
-            back_write.addr.eq(tag),
-            back_write.data.generation.eq(sent.flight.generation),
-            back_write.data.open.eq(~ends),
-            back_write.data.remaining.eq(remaining),
-            back_write.data.poisoned.eq(tainted),
+            returned_write.en.eq(changes | self.clear.valid),
+            returned_write.addr.eq(claim.tag),
+            returned_write.data.generation.eq(sent.flight.generation),
+            returned_write.data.open.eq(~ends),
+            returned_write.data.remaining.eq(claim.remaining),
+            returned_write.data.poisoned.eq(tainted),
         ]
         with m.If(self.clear.valid):
             m.d.comb += [
-                back_write.addr.eq(self.clear.payload),
-                back_write.data.eq(Const(0, back_layout.size)),
+                returned_write.addr.eq(self.clear.payload),
+                returned_write.data.eq(Const(0, self.returned_shape.size)),
             ]
 
         # The end is told one cycle late: by the time that it can cause a readout, the piece has
         # gone through the rotation and is in the slot.
-        ended_now = Signal(ended_layout(self.tags))
+        ended_now = Signal(self.ended.payload.shape())
         ended_now_valid = Signal()
-        unexpected_beat = piece_valid & piece_last & ~probe & ~(in_flight & known_type)
         m.d.sync += [
-            ended_now_valid.eq(writes_back & ends),
-            ended_now.use.tag.eq(tag),
+            ended_now_valid.eq(changes & ends),
+            ended_now.use.tag.eq(claim.tag),
             ended_now.use.generation.eq(sent.flight.generation),
             ended_now.code.eq(code),
             self.ended.valid.eq(ended_now_valid),
             self.ended.payload.eq(ended_now),
-            self.unexpected.eq(unexpected_beat),
+            self.unexpected.eq(
+                claim_valid & claim.last & ~claim.probe & ~(in_flight & claim.completion)
+            ),
             self.in_flight.eq(self.in_flight + self.launch.valid - ended_now_valid),
         ]
-
-        # Placement.
-        start = Signal(exact_log2(self.slot_bytes))
-        m.d.comb += start.eq(sent.flight.end_position - backwards)
-        piece = self.piece.payload
-        m.d.sync += [
-            self.piece.valid.eq(piece_valid & in_flight & known_type & ~probe & success & places),
-            piece.data.eq(piece_data),
-            piece.tag.eq(tag),
-        ]
-        with m.If(piece_valid):
-            m.d.sync += piece.row.eq(piece.row + 1)
-            with m.If(piece_first):
-                m.d.sync += [piece.row.eq(start[lane_bits:]), piece.shift.eq(start[:lane_bits])]
-        for lane in range(lanes):
-            enabled = lane < lanes_left
-            if lane < 3:
-                enabled = enabled & (lane >= first_lane)
-            m.d.sync += piece.enable[lane].eq(enabled)
+        self._place(m, claim_valid, claim, hit & placeable, sent.flight.end_position)
         return m
+
+    def _place(self, m, claim_valid, claim, valid, end_position):
+        """Where in the slot, and which lanes."""
+        lanes = self.width // 8
+        start = Signal(exact_log2(self.slot_bytes))
+        piece = self.piece.payload
+        m.d.comb += start.eq(end_position - claim.backwards)
+        m.d.sync += [
+            self.piece.valid.eq(valid),
+            piece.data.eq(claim.data),
+            piece.tag.eq(claim.tag),
+        ]
+        with m.If(claim_valid):
+            m.d.sync += piece.row.eq(piece.row + 1)
+            with m.If(claim.first):
+                m.d.sync += Cat(piece.shift, piece.row).eq(start)
+        for lane in range(lanes):
+            enabled = lane < claim.lanes_left
+            if lane < 3:
+                enabled = enabled & (lane >= claim.first_lane)
+            m.d.sync += piece.enable[lane].eq(enabled)

@@ -127,5 +127,5 @@ class MSIXTable(wiring.Component):
                 ),
             ]
         with m.If(self.clear):
-            m.d.sync += [sweep.eq(0), self.busy.eq(1)]
+            m.d.sync += self.busy.eq(1)
         return m

@@ -46,7 +46,7 @@ class Admission(wiring.Component):
     posted_left : in, ``ticket_bits``
         Posted TLPs that have left, modulo.
     header_limit, data_limit, infinite : in, 8, 12 and 1 bit
-        Credits of the class as in ``FlowControlLimits``.
+        Credits of the class as in ``FlowControlLimits``; they count a cycle later.
     admitted : out, 1 bit
         The oldest TLP of the buffer may leave; stays high while it leaves.
 

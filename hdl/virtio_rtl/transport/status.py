@@ -21,8 +21,9 @@ class StatusRegister(wiring.Component):
     Ports
     -----
     write: In(1), write_data: In(8)
-        The driver's write. FEATURES_OK is taken while ``acceptable``, DRIVER_OK once FEATURES_OK
-        is set; DEVICE_NEEDS_RESET, SUSPEND and unassigned bits are not the driver's to set.
+        The driver's write; not to come while ``reset_request``. FEATURES_OK is taken while
+        ``acceptable``, DRIVER_OK once FEATURES_OK is set; DEVICE_NEEDS_RESET, SUSPEND and
+        unassigned bits are not the driver's to set.
     acceptable: In(1)
         The accepted features can be served.
     device_error: In(1)
@@ -47,9 +48,9 @@ class StatusRegister(wiring.Component):
     notify: Out(1)
         Strobe: DEVICE_NEEDS_RESET was set with DRIVER_OK set; tell the driver.
 
-    A running device keeps showing its old status until the reset is done and ignores what the
-    driver writes meanwhile. A device that was not running has no DMA to wait for, so the bus
-    may wait instead, and status never reads 0 too early even if it was 0 before.
+    A running device keeps showing its old status until the reset is done. A device that was not
+    running has no DMA to wait for, so the bus may wait instead, and status never reads 0 too
+    early even if it was 0 before.
     """
 
     write: In(1)
@@ -74,7 +75,7 @@ class StatusRegister(wiring.Component):
         resetting = Signal()
         raised = Signal()
 
-        with m.If(self.write & ~resetting):
+        with m.If(self.write):
             with m.If(self.write_data == RESET):
                 m.d.sync += resetting.eq(1)
             with m.Else():

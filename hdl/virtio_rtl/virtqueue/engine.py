@@ -218,15 +218,11 @@ class VirtqueueEngine(wiring.Component):
 
         inside = Signal(16)
         entered = [walk.buffer.valid & walk.buffer.ready for walk in walks]
-        left = [
-            port.valid & port.ready for port in (used.completion_0, used.completion_1)
-        ]
+        left = [port.valid & port.ready for port in (used.completion_0, used.completion_1)]
         m.d.sync += inside.eq(inside + entered[0] + entered[1] - left[0] - left[1])
         m.d.comb += [
             used.busy.eq(inside != 0),
-            self.failed.eq(
-                Cat(fetch.failed, gather.failed, scatter.failed, event.failed).any()
-            ),
+            self.failed.eq(Cat(fetch.failed, gather.failed, scatter.failed, event.failed).any()),
             self.dropped.eq(scatter.dropped),
             self.busy.eq(stores[0].busy),
         ]

@@ -154,9 +154,7 @@ class FetchIssue(wiring.Component):
         next_index = Signal(16)
         m.d.comb += [
             next_index.eq(base.index + count),
-            fetch.eq(
-                fits & Mux(idle, base.doorbell | rung | more, more & (in_flight < window))
-            ),
+            fetch.eq(fits & Mux(idle, base.doorbell | rung | more, more & (in_flight < window))),
         ]
         next_own = data.View(own_layout, Signal(own_layout))
         m.d.comb += next_own.eq(base)

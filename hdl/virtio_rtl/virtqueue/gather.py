@@ -202,6 +202,4 @@ class Gather(wiring.Component):
             ]
         with m.If(finish):
             m.d.comb += [record.ready.eq(1), completion.valid.eq(1)]
-            m.d.comb += self.failed.eq(
-                record.payload.bad | (~record.payload.empty & packet.error)
-            )
+            m.d.comb += self.failed.eq(record.payload.bad | (~record.payload.empty & packet.error))

@@ -77,9 +77,7 @@ class ReadAhead(wiring.Component):
         m.submodules.store = store = Memory(
             shape=Descriptor, depth=self.queues * self.depth, init=[]
         )
-        m.submodules.committed = committed = Memory(
-            shape=pointer_shape, depth=self.queues, init=[]
-        )
+        m.submodules.committed = committed = Memory(shape=pointer_shape, depth=self.queues, init=[])
         m.submodules.taken = taken = Memory(shape=pointer_shape, depth=self.queues, init=[])
 
         slot_bits = (self.depth - 1).bit_length()

@@ -95,9 +95,7 @@ class Walk(wiring.Component):
         m = Module()
         m.submodules.ring = ring = WalkRing(self.batch, self.depth, self.pull)
         m.submodules.items = items = StreamFIFO(RingItem, 16)
-        m.submodules.expand = expand = WalkExpand(
-            self.width, self.segments if self.pull else None
-        )
+        m.submodules.expand = expand = WalkExpand(self.width, self.segments if self.pull else None)
         m.submodules.segments = segments = StreamFIFO(Segment, self.segments)
         m.submodules.buffers = buffers = StreamFIFO(Buffer, self.buffers)
         wiring.connect(m, ring.item, items.input)

@@ -35,8 +35,8 @@ class RtlEndpoint:
     Parameters
     ----------
     dut
-        Needs `rx_tlp`, `tx_tlp` (streams of `tlp_beat(width)`); `flow_control`, `intx` and
-        `link_up` are used if they are there.
+        Needs `rx_tlp`, `tx_tlp` (streams of `tlp_beat(width)`); `flow_control` and
+        `intx` are used if they are there.
     width
         Data bits of the streams.
     lanes, generation
@@ -77,7 +77,7 @@ class RtlEndpoint:
         self.rx_stall = rx_stall
         self.tx_stall = tx_stall
         self.tx_depth = tx_depth
-        self.check_credits = check_credits
+        self.check_credits = check_credits and getattr(dut, "flow_control", None) is not None
         self.received = 0
         self.sent = 0
         self.rx_peak = 0
@@ -91,6 +91,7 @@ class RtlEndpoint:
         self._rx_queue: deque[Packet] = deque()
         self._rx_news = Event()
         self._credit_news = Event()
+        self._limits: dict[str, int] = {}
         self._own_posted = 0  # header credits that INTx messages took
         self._consumed = [0, 0, 0, 0, 0]
         for name, bits in (("rx_tlp", self.codec.bits), ("tx_tlp", self.codec.bits)):
@@ -103,8 +104,6 @@ class RtlEndpoint:
         if getattr(dut, "flow_control", None) is not None:
             writer(dut.flow_control)(0)
             cocotb.start_soon(self._run_credits())
-        if getattr(dut, "link_up", None) is not None:
-            writer(dut.link_up)(0)
         if getattr(dut, "intx", None) is not None:
             cocotb.start_soon(self._run_intx())
 
@@ -198,7 +197,7 @@ class RtlEndpoint:
     def _take(self, beats: list[int]) -> None:
         packet = self.codec.decode(beats)
         self.sent += 1
-        if self.check_credits and getattr(self._dut, "flow_control", None) is not None:
+        if self.check_credits:
             self._charge(packet)
         self.port.submit(packet)
 
@@ -208,6 +207,7 @@ class RtlEndpoint:
     # Credits
 
     def _credited(self) -> None:
+        self._limits = self.limits()
         self._credit_news.set()
 
     def limits(self) -> dict[str, int]:
@@ -230,17 +230,16 @@ class RtlEndpoint:
         put, pack = writer(self._dut.flow_control), codec(FlowControlLimits).pack
         while not self.port.up:
             await Timer(10, "ns")
+        self._credited()
         while True:
             await self._edge
             put(pack(self.limits()))
-            if getattr(self._dut, "link_up", None) is not None:
-                writer(self._dut.link_up)(1)
             self._credit_news.clear()
             await self._credit_news.wait()
 
     def _charge(self, packet: Packet) -> None:
         """Count the credits of what the RTL sends, and hold them against the limits."""
-        limits, used = self.limits(), self._consumed
+        limits, used = self._limits, self._consumed
         kind = packet.fc_type.value  # 0 posted, 1 nonposted, 2 completion
         infinite = ("posted_infinite", "nonposted_infinite", "completion_infinite")[kind]
         for index, name, need, bits in (

@@ -6,7 +6,7 @@ cocotbext-pcie's own `Tlp` is convenient but slow to build (its enums and ids ar
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amaranth.lib import data as amaranth_data
 from cocotbext.pcie.core.dllp import FcType
@@ -43,18 +43,31 @@ class Packet:
     `last_be << 4 | first_be`. `category` is the monitor's classification, if it has been made.
     """
 
-    __slots__ = (*HEADER_FIELDS, "category", "data", "data_credits", "fc_type", "wire_size")
+    # Defaults are the class's (set below), so that making a packet costs only what it sets.
+    category: str | None = None
+    type: int
+    data: bytes
+    fc_type: FcType
+    data_credits: int
+    wire_size: int
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> int: ...
 
     def __init__(self, type: Any, data: bytes = b"", **fields: int) -> None:
-        for name in HEADER_FIELDS:
-            setattr(self, name, 0)
         self.type = type if isinstance(type, int) else type.value
         self.data = data
         self.length_dw = len(data) // 4
-        self.category: str | None = None
-        for name, value in fields.items():
-            setattr(self, name, value)
+        self.__dict__.update(fields)
         self.settle()
+
+    @classmethod
+    def of_fields(cls, fields: dict[str, Any]) -> Packet:
+        """Return a packet of all fields and `data`; the dict becomes the packet's."""
+        packet = cls.__new__(cls)
+        packet.__dict__ = fields
+        return packet.settle()
 
     def settle(self) -> Packet:
         """Work out what the link needs to know; call again if type, address or data change.
@@ -75,10 +88,7 @@ class Packet:
 
     def copy(self) -> Packet:
         """Return a copy that can be changed on its own."""
-        twin = Packet.__new__(Packet)
-        for name in Packet.__slots__:
-            setattr(twin, name, getattr(self, name))
-        return twin
+        return Packet.of_fields(dict(self.__dict__))
 
     @property
     def message_code(self) -> int:
@@ -100,3 +110,7 @@ class Packet:
         shown = ", ".join(f"{k}={v:#x}" for k, v in self.fields().items() if v and k != "type")
         kind = _NAMES.get(self.type, f"type {self.type}")
         return f"<{kind} {shown} data={self.data.hex()}>"
+
+
+for _name in HEADER_FIELDS:
+    setattr(Packet, _name, 0)

@@ -46,11 +46,9 @@ class PortsDut(wiring.Component):
                 "tx_tlp": Out(tlp_stream(width)),
                 "flow_control": In(FlowControlLimits),
                 "intx": Out(1),
-                "link_up": In(1),
                 "device_rx": Out(tlp_stream(width)),
                 "device_tx": In(tlp_stream(width)),
                 "device_credits": Out(FlowControlLimits),
-                "device_link": Out(1),
                 "device_intx": In(1),
             }
         )
@@ -67,7 +65,6 @@ class PortsDut(wiring.Component):
         wiring.connect(m, wiring.flipped(self.tx_tlp), tx.output)
         m.d.sync += [
             self.device_credits.eq(self.flow_control),
-            self.device_link.eq(self.link_up),
             self.intx.eq(self.device_intx),
         ]
         return m

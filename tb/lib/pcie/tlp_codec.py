@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 from amaranth.lib import data as amaranth_data
 from cocotbext.pcie.core.tlp import CplStatus, MsgType, Tlp, TlpAttr, TlpTc
@@ -142,9 +143,10 @@ class BeatCodec:
     def encode(self, packet: Packet) -> list[int]:
         """Return the beats of a packet."""
         bits = self._first
+        given = packet.__dict__
         for name, shift in self._places:
-            if value := getattr(packet, name):
-                bits |= value << shift
+            if name in given:
+                bits |= given[name] << shift
         payload, width = packet.data, self.width
         count = max(1, -(-len(payload) // self._lanes))
         number = int.from_bytes(payload, "little")
@@ -169,21 +171,22 @@ class BeatCodec:
     def decode(self, beats: Sequence[int]) -> Packet:
         """Return the packet that the beats of one TLP stand for; checks `first`, `last`, length."""
         head = beats[0] >> self._header_at
-        packet = Packet.__new__(Packet)
-        for name, shift, mask in self._fields:
-            setattr(packet, name, head >> shift & mask)
-        size = packet.length_dw * 4 if packet.type in WITH_DATA else 0
-        packet.category = None
-        if len(beats) == 1:
-            packet.data = (beats[0] & self._data_mask).to_bytes(self._lanes, "little")[:size]
+        fields: dict[str, Any] = {name: head >> at & mask for name, at, mask in self._fields}
+        size = fields["length_dw"] * 4 if fields["type"] in WITH_DATA else 0
+        if not size:
+            fields["data"] = b""
+        elif len(beats) == 1:
+            fields["data"] = (beats[0] & self._data_mask).to_bytes(self._lanes, "little")[:size]
         else:
             mask, lanes = self._data_mask, self._lanes
-            packet.data = b"".join((b & mask).to_bytes(lanes, "little") for b in beats)[:size]
+            joined = b"".join([(b & mask).to_bytes(lanes, "little") for b in beats])
+            fields["data"] = joined[:size]
         expected = max(1, -(-size // self._lanes))
+        packet = Packet.of_fields(fields)
         firsts = [bool(beat & self._first) for beat in beats]
-        if len(beats) != expected or not firsts[0] or any(firsts[1:]):
+        if len(beats) != expected or not firsts[0] or sum(firsts) != 1:
             raise MalformedStream(
                 f"{len(beats)} beats (first flags {firsts}) for {size} bytes, "
                 f"{expected} expected: {packet!r}"
             )
-        return packet.settle()
+        return packet

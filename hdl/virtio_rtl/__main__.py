@@ -1,0 +1,5 @@
+"""``python -m virtio_rtl``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,149 @@
+"""The report's figures, as SVG text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from demo.result import Journey, Result
+
+UP, DOWN, INSIDE, LIMIT = "#c2571a", "#2b6cb0", "#4a7c59", "#b8b8b8"
+_INK = "#222222"
+
+
+_HOST_STEPS = ("decoded", "received", "delivered", "root port")
+
+
+def waits_for_host(hop: str) -> bool:
+    """Tell whether the time before a hop is mostly the host's or the link's."""
+    return hop.endswith(_HOST_STEPS)
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[tuple[Any, Any, list[str]]]:
+    """Give a figure, its axes and a list that will hold the SVG text."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    style = {
+        "svg.hashsalt": "virtio-rtl",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": "#888888",
+        "text.color": _INK,
+        "axes.labelcolor": _INK,
+    }
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        out: list[str] = []
+        yield figure, figure.subplots(), out
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    out.append(svg[svg.index("<svg") :])
+
+
+def timeline(journey: Journey) -> str:
+    """Draw one packet's way: a bar for each hop, and below it the TLPs on the link."""
+    steps = journey.steps()
+    rows = len(steps)
+    with _figure(9.6, 0.27 * (rows + 5)) as (_, axes, out):
+        end = journey.total_ns
+        for row, (name, start, stop) in enumerate(steps):
+            color = DOWN if waits_for_host(name) else INSIDE
+            axes.barh(row, max(stop - start, end / 400), left=start, height=0.62, color=color)
+            label, inside = f"{stop - start:.0f} ns", stop > 0.8 * end
+            axes.text(
+                start - end / 120 if inside else max(stop, start + end / 400) + end / 120,
+                row,
+                label,
+                va="center",
+                ha="right" if inside else "left",
+                fontsize=8,
+            )
+        lanes = {"down": rows + 0.6, "up": rows + 1.6}
+        for way, color in (("down", DOWN), ("up", UP)):
+            at = [c.at_ns for c in journey.crossings if c.direction == way]
+            axes.hlines(lanes[way], 0, end, color="#dddddd", linewidth=1, zorder=1)
+            axes.scatter(at, [lanes[way]] * len(at), marker="|", s=90, color=color, zorder=2)
+        axes.set_yticks(
+            [*range(rows), *lanes.values()],
+            [*(name for name, _, _ in steps), "TLPs host to device", "TLPs device to host"],
+        )
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(rows + 2.3, -0.7)
+        axes.set_xlim(min(0, *(c.at_ns for c in journey.crossings), 0) - end / 100, end * 1.03)
+        axes.set_xlabel("ns")
+        axes.grid(axis="x", color="#eeeeee")
+        axes.set_axisbelow(True)
+    return out[0]
+
+
+def rate(result: Result) -> str:
+    """Draw the measured rate beside the link's ceiling."""
+    flood, ceiling = result.flood, result.ceiling
+    bars = [("ceiling of the link", ceiling.mpps, LIMIT)]
+    if flood.steady_mpps is not None:
+        bars.append(("without ramp-up", flood.steady_mpps, INSIDE))
+    bars.append(("whole capture", flood.mpps, INSIDE))
+    with _figure(9.6, 0.36 * len(bars) + 0.75) as (_, axes, out):
+        for row, (_, value, color) in enumerate(bars):
+            axes.barh(row, value, height=0.62, color=color)
+            share = "" if row == 0 else f"  ({value / ceiling.mpps:.0%})"
+            axes.text(value, row, f" {value:.2f}{share}", va="center", fontsize=8)
+        axes.set_yticks(range(len(bars)), [name for name, _, _ in bars])
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        axes.set_xlim(0, max(value for _, value, _ in bars) * 1.15)
+        axes.set_xlabel("million frames per second, out and back in at once")
+    return out[0]
+
+
+def wire(result: Result) -> str:
+    """Draw the bytes on the wire per frame by purpose, and what the design page expects."""
+    flood, ceiling = result.flood, result.ceiling
+    purposes = sorted(
+        {line.purpose for line in flood.wire},
+        key=lambda name: -sum(line.wire_bytes for line in flood.wire if line.purpose == name),
+    )
+    shades = ["#4a7c59", "#2b6cb0", "#c2571a", "#8a5a9e", "#c79a1e", "#7a7a7a", "#56a3a6"]
+    bars = [
+        ("up", "device to host", ceiling.wire_up),
+        ("down", "host to device", ceiling.wire_down),
+    ]
+    with _figure(9.6, 1.9) as (_, axes, out):
+        for row, (way, _, expected) in enumerate(bars):
+            left = 0.0
+            for index, purpose in enumerate(purposes):
+                size = sum(
+                    line.wire_bytes
+                    for line in flood.wire
+                    if line.direction == way and line.purpose == purpose
+                )
+                axes.barh(
+                    row,
+                    size / flood.frames,
+                    left=left,
+                    height=0.5,
+                    color=shades[index % len(shades)],
+                    label=purpose if row == 0 else None,
+                )
+                left += size / flood.frames
+            axes.plot([expected, expected], [row - 0.38, row + 0.38], color=_INK, linewidth=1.5)
+            axes.text(
+                max(left, expected),
+                row,
+                f"  {left:.0f}; design page {expected:.0f}",
+                va="center",
+                fontsize=8,
+            )
+        axes.set_yticks([0, 1], [label for _, label, _ in bars])
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(1.5, -0.5)
+        axes.set_xlim(0, axes.get_xlim()[1] * 1.2)
+        axes.set_xlabel("bytes on the wire per frame")
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 1.32), ncols=7, frameon=False, fontsize=8)
+    return out[0]

@@ -1,0 +1,376 @@
+"""The demo inside the simulator: bring the device up, time lone packets, flood it, compare."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cocotb
+from cocotb.triggers import RisingEdge, Timer
+
+from demo import capture
+from demo.ceiling import ceiling
+from demo.golden import Rings, Twin, compare
+from demo.host import MESSAGE_ADDRESS, RX, TX, Host, Stalled
+from demo.loopback import STROBES
+from demo.progress import ProgressWriter
+from demo.result import Check, Crossing, Flood, Hop, Journey, Result, WireLine
+from lib.port import reader
+from lib.sim import params
+from virtio_model.spec.net import HEADER_SIZE
+from virtio_rtl.config import named_config
+
+LONE_FRAME = 60
+"""Bytes of a lone packet: a 64-byte frame without its FCS."""
+
+_POLL_NS = 250
+_STALL_NS = 500_000
+_RING = 256
+_SLACK = 1 << 16
+_ALIGN = 64
+
+# What the hop timer's strobes mean, in the words of docs/architecture.md.
+_TRANSMIT_HOPS = {
+    "doorbell": "doorbell TLP decoded",
+    "scheduled": "virtqueue scheduled",
+    "fetch_issued": "descriptor read issued",
+    "fetch_received": "descriptor received",
+    "walked": "chain walked",
+    "payload_requested": "payload read issued",
+    "payload_delivered": "payload delivered",
+    "frame_out": "frame out of the port",
+}
+_RECEIVE_HOPS = {
+    "walked": "buffer taken, chain walked",
+    "payload_requested": "payload write issued",
+    "payload_delivered": "payload accepted for writing",
+}
+_USED_HOPS = {
+    "completed": "buffer completed",
+    "used_written": "used descriptor written",
+    "event_requested": "event suppression read issued",
+    "event_received": "event suppression received",
+    "interrupt": "interrupt message built",
+}
+
+
+class PortMonitor:
+    """Collects the frames that leave the transmit port."""
+
+    def __init__(self, dut: Any) -> None:
+        self.frames: list[bytes] = []
+        self.errors = 0
+        cocotb.start_soon(self._run(dut))
+
+    async def _run(self, dut: Any) -> None:
+        beat, data, keep, last, error = (
+            reader(getattr(dut, f"port_{name}"))
+            for name in ("beat", "data", "keep", "last", "error")
+        )
+        lanes = len(dut.port_keep)
+        edge, rises = RisingEdge(dut.clk), RisingEdge(dut.port_beat)
+        pieces: list[bytes] = []
+        while True:
+            await edge
+            if not beat():
+                await rises
+                continue
+            pieces.append(data().to_bytes(lanes, "little"))
+            if last():
+                frame = b"".join(pieces)
+                self.frames.append(frame[: len(frame) - lanes + keep().bit_count()])
+                self.errors += error()
+                pieces = []
+
+
+class Demo:
+    """One run; `run` does it all."""
+
+    def __init__(self, dut: Any) -> None:
+        options = params()
+        self.dut = dut
+        self.config = named_config(options.config)
+        self.options = options
+        self.progress = ProgressWriter()
+        self.frames = capture.load(Path(options.sent), self.config.max_frame).frames
+        longest = max(LONE_FRAME, *map(len, self.frames)) + HEADER_SIZE
+        self.buffer_bytes = -(-longest // _ALIGN) * _ALIGN
+        self.ring_size = min(_RING, self.config.queue_size_max)
+        self.memory_bytes = _SLACK + 2 * self.ring_size * (self.buffer_bytes + _ALIGN + 16)
+        self.host = Host(dut, self.config, memory_bytes=self.memory_bytes)
+        self.period_ns = 1000 / self.config.clock_mhz
+        self.lone_frame = bytes(range(LONE_FRAME))
+        self.received_at: list[float] = []
+        self.kicks = 0
+        self.rings: Rings
+        self.twin: Twin
+
+    async def run(self) -> None:
+        """Bring up, measure, compare, and write the result."""
+        tell = self.progress.tell
+        dut, host = self.dut, self.host
+        dut.arm.value = 1
+        dut.release.value = 1
+        self.port = PortMonitor(dut)
+        tell("enumerating, negotiating", 0, 0)
+        await host.start()
+        seed = random.getrandbits(32)
+        self.rings = Rings(host.memory, host.allocator, self.ring_size, host.features, seed)
+        self.twin = Twin(self.rings, self.memory_bytes, seed)
+        for index, queue in ((RX, self.rings.rx), (TX, self.rings.tx)):
+            await host.setup_queue(index, queue)
+        await host.go()
+        tell("timing a lone packet", 0, 2)
+        journeys = await self.lone_packets()
+        flood = await self.flood()
+        tell("comparing with the golden model", 0, 0)
+        everything = [self.lone_frame, *self.frames]
+        self.twin.replay(self.rings.journal, everything)
+        checks = compare(self.rings, self.twin, everything, self.port.frames)
+        checks.append(self.bus_check())
+        capture.save(
+            Path(self.options.received),
+            [got.frame for got in self.rings.journal.received[1:]],
+            [round(at) for at in self.received_at[1:]],
+        )
+        self.result(flood, journeys, checks).save(Path(self.options.result))
+
+    # Driver
+
+    async def kick(self, index: int) -> None:
+        """Notify the device if it wants that."""
+        self.kicks += await self.host.pci.kick(index)
+
+    async def refill(self) -> None:
+        """Keep the receive ring posted."""
+        while self.rings.rx.free_slots:
+            self.rings.post(self.buffer_bytes)
+        await self.kick(RX)
+
+    def receive(self) -> int:
+        """Take what has been received."""
+        count = 0
+        while self.rings.receive() is not None:
+            count += 1
+        self.received_at += [self.host.now_ns()] * count
+        return count
+
+    # Lone packets
+
+    async def lone_packets(self) -> list[Journey]:
+        """Time one packet out, and the same packet back in, each with its interrupt."""
+        await self.refill()
+        await Timer(5, "us")  # the device has read ahead and is idle
+        self.dut.release.value = 0
+        out = await self.journey(
+            "transmit",
+            TX,
+            "driver writes the doorbell",
+            _TRANSMIT_HOPS | _USED_HOPS,
+            self.send_lone,
+        )
+        back = await self.journey(
+            "receive", RX, "last beat into the port", _RECEIVE_HOPS | _USED_HOPS, self.release_lone
+        )
+        return [out, back]
+
+    async def send_lone(self) -> None:
+        """Make the lone packet available and ring."""
+        self.rings.send([self.lone_frame], 0)
+        await self.kick(TX)
+
+    async def release_lone(self) -> None:
+        """Let the packet that waits in the loop come back."""
+        self.dut.release.value = 1
+
+    async def journey(
+        self, title: str, queue: int, first: str, hops: dict[str, str], start: Any
+    ) -> Journey:
+        """Start a packet, wait for its interrupt, read the hop timer."""
+        dut, host = self.dut, self.host
+        edge, now_cycle = RisingEdge(dut.clk), reader(dut.now)
+        rings = self.rings
+        for each in (rings.rx, rings.tx):
+            each.disable_interrupts()
+        (rings.rx if queue == RX else rings.tx).enable_interrupts()
+        await edge
+        dut.arm.value = 0
+        await edge
+        zero_ns, zero_cycle = host.now_ns(), now_cycle()
+        watch = host.root.monitor.watch(lambda packet, way: True)
+        before = len(host.root.interrupts.received)
+        await start()
+        await self.until(
+            lambda: len(host.root.interrupts.received) > before, f"interrupt of the {title} queue"
+        )
+        interrupt = host.root.interrupts.received[-1]
+        await Timer(2, "us")
+        host.root.monitor.watches.remove(watch)
+        assert interrupt.address == MESSAGE_ADDRESS, interrupt
+        assert interrupt.data == queue, interrupt
+        times, seen = reader(dut.times)(), reader(dut.seen)()
+        await edge
+        dut.arm.value = 1
+        moments = []
+        for name, words in hops.items():
+            place = STROBES.index(name)
+            assert seen >> place & 1, f"{title}: no strobe {name}"
+            cycle = times >> 32 * place & 0xFFFF_FFFF
+            moments.append(Hop(words, (cycle - zero_cycle) * self.period_ns))
+        if queue == RX:
+            place = STROBES.index("frame_in")
+            start_ns = ((times >> 32 * place & 0xFFFF_FFFF) - zero_cycle) * self.period_ns
+            self.receive()
+        else:
+            start_ns = 0.0
+            assert rings.reap() == [0]
+        # A short frame is out of the port before its buffer is completed, a long one after.
+        moments.sort(key=lambda hop: hop.at_ns)
+        moments.append(Hop("interrupt at the root port", interrupt.time_ns - zero_ns))
+        return Journey(
+            title,
+            LONE_FRAME,
+            [Hop(first, 0.0), *(Hop(hop.name, hop.at_ns - start_ns) for hop in moments)],
+            [
+                Crossing(
+                    sighting.time_ns - zero_ns - start_ns,
+                    sighting.direction,
+                    f"{sighting.packet.category}",
+                    sighting.packet.wire_size,
+                )
+                for sighting in watch.seen
+                if sighting.time_ns <= interrupt.time_ns
+            ],
+        )
+
+    async def until(self, done: Any, what: str) -> None:
+        """Wait, for a bounded time."""
+        limit = self.host.now_ns() + _STALL_NS
+        while not done():
+            if self.host.now_ns() > limit:
+                raise Stalled(f"no {what} within {_STALL_NS} ns; {await self.host.complaint()}")
+            await Timer(_POLL_NS, "ns")
+
+    # The flood
+
+    async def flood(self) -> Flood:
+        """Send the whole capture with full rings, as a driver that polls while there is work."""
+        host, rings, total = self.host, self.rings, len(self.frames)
+        everything = [self.lone_frame, *self.frames]
+        await self.refill()
+        await Timer(5, "us")
+        self.kicks = 0
+        interrupts = len(host.root.interrupts.received)
+        arrivals = self.note_arrivals()
+        before, start = host.root.monitor.snapshot(), host.now_ns()
+        sent = received = reaped = 0
+        progress_at = start
+        while received < total or reaped < total:
+            while sent < total and rings.tx.free_slots:
+                sent += 1
+                rings.send(everything, sent)
+            await self.kick(TX)
+            await self.refill()
+            self.progress.tell("moving frames", received, total)
+            news = len(rings.reap())
+            got = self.receive()
+            reaped += news
+            received += got
+            if news or got:
+                progress_at = host.now_ns()
+                await Timer(_POLL_NS, "ns")
+            elif host.now_ns() > progress_at + _STALL_NS:
+                raise Stalled(
+                    f"no progress for {_STALL_NS} ns: {sent} of {total} frames handed over, "
+                    f"{reaped} transmitted, {received} received; {await host.complaint()}"
+                )
+            else:
+                await self.rest()
+        end = max(time for time, _ in arrivals)
+        wire = host.root.monitor.snapshot() - before
+        return Flood(
+            frames=total,
+            frame_bytes=sum(map(len, self.frames)),
+            time_ns=round(end - start, 3),
+            steady_mpps=steady_mpps(arrivals),
+            ring_size=self.ring_size,
+            doorbells=self.kicks,
+            interrupts=len(host.root.interrupts.received) - interrupts,
+            wire=[
+                WireLine(way, purpose, line.tlps, line.wire_bytes)
+                for (way, purpose, _), line in sorted(wire.lines.items())
+            ],
+        )
+
+    async def rest(self) -> None:
+        """A poll found nothing: wait for an interrupt, as NAPI does, then mask it again."""
+        interrupts, queues = self.host.root.interrupts, (self.rings.rx, self.rings.tx)
+        before = len(interrupts.received)
+        waiting = [queue.enable_interrupts() for queue in queues]
+        if not any(waiting):
+            await self.until(lambda: len(interrupts.received) > before, "interrupt")
+        for queue in queues:
+            queue.disable_interrupts()
+
+    def note_arrivals(self) -> list[tuple[float, int]]:
+        """Note from now on when received frames show in the ring: (time, how many so far)."""
+        arrivals: list[tuple[float, int]] = []
+        first, last = self.rings.rx.desc_addr, self.rings.rx.desc_addr + 16 * self.ring_size
+
+        def written(addr: int, data: bytes) -> None:
+            if first <= addr < last:
+                before = arrivals[-1][1] if arrivals else 0
+                arrivals.append((self.host.now_ns(), before + len(data) // 16))
+
+        self.host.memory.write_hooks.append(written)
+        return arrivals
+
+    # Result
+
+    def bus_check(self) -> Check:
+        """Return what the root complex thinks of the device's manners."""
+        try:
+            self.host.root.check()
+        except AssertionError as error:
+            return Check("rules of PCIe", False, str(error).splitlines()[0][:200])
+        target = self.host.root.target
+        if self.port.errors:
+            return Check("rules of PCIe", False, f"{self.port.errors} frames marked as bad")
+        return Check("rules of PCIe", True, f"{target.reads} reads, {target.writes} writes")
+
+    def result(self, flood: Flood, journeys: list[Journey], checks: list[Check]) -> Result:
+        """Put everything together."""
+        host = self.host
+        return Result(
+            config=asdict(self.config),
+            capture=self.options.capture,
+            seed=self.options.seed,
+            device={
+                "MAC address": ":".join(f"{octet:02x}" for octet in host.mac),
+                "features": f"{host.features:#x}",
+                "host reads": f"{host.root.target.latency.mean_ns:.0f} ns on average",
+                "payload, read request": f"{host.root.target.checker.max_payload}, "
+                f"{host.root.target.checker.max_read_request} bytes",
+            },
+            flood=flood,
+            ceiling=ceiling(self.config, map(len, self.frames), "both"),
+            journeys=journeys,
+            checks=checks,
+        )
+
+
+def steady_mpps(arrivals: Sequence[tuple[float, int]]) -> float | None:
+    """Return the rate between the first and the last arrival; None if there are too few."""
+    if len(arrivals) < 8:
+        return None
+    (start, before), (end, after) = arrivals[0], arrivals[-1]
+    return (after - before) / (end - start) * 1e3
+
+
+@cocotb.test()
+async def demo(dut: Any) -> None:
+    """Run the demo as `lib.sim.params()` says."""
+    await Demo(dut).run()

@@ -1,0 +1,131 @@
+"""The result as one HTML file without external resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from demo import figures
+from demo.result import Journey, Result
+from demo.table import rate_rows
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff;
+       max-width: 62rem; margin: 2rem auto; padding: 0 1.2rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
+p.lead { color: #555; margin-top: 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .6rem 0; }
+td, th { padding: .18rem .9rem .18rem 0; border-bottom: 1px solid #e6e6e6; text-align: left;
+         vertical-align: top; font-weight: normal; }
+th { color: #666; } td.n, th.n { text-align: right; padding-left: .9rem; white-space: nowrap; }
+.same { color: #2c6e3f; } .different { color: #b3261e; font-weight: 600; }
+figure { margin: .6rem 0; } svg { max-width: 100%; height: auto; }
+figcaption { color: #666; font-size: .87rem; }
+"""
+
+
+def render(result: Result) -> str:
+    """Return the report's HTML."""
+    flood, ceiling = result.flood, result.ceiling
+    verdict = (
+        '<span class="same">as the golden model, bit for bit</span>'
+        if result.passed
+        else '<span class="different">different from the golden model</span>'
+    )
+    name = escape(str(result.config["name"]))
+    rate_text = f"{flood.mpps:.2f} million frames per second out and back in at once"
+    body = [
+        f"<h1>virtio-rtl demo: {name}</h1>",
+        f'<p class="lead">{flood.frames:,} frames of {escape(result.capture)}, {rate_text}; '
+        f"{verdict}.</p>",
+        "<h2>Rate</h2>",
+        _figure(
+            figures.rate(result),
+            f"The ceiling is what {ceiling.link} allows for these frame sizes, at "
+            f"{ceiling.gbps:.2f} Gb/s a way after ACK and flow control.",
+        ),
+        _table(("", "measured", "ceiling"), rate_rows(result), numbers=(1, 2)),
+        "<h2>The wire</h2>",
+        _figure(
+            figures.wire(result),
+            "Whole TLPs by purpose, framing and LCRC included; the mark is the design page's "
+            "model.",
+        ),
+    ]
+    for journey in result.journeys:
+        body += _journey(journey, result.clock_mhz)
+    body += [
+        "<h2>Held against the golden model</h2>",
+        _table(
+            ("", "result", "extent"),
+            [(check.name, verdict(check), check.detail) for check in result.checks],
+            marks=True,
+        ),
+        "<h2>Run</h2>",
+        _table((), _settings(result)),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>virtio-rtl demo: {name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def write(result: Result, path: Path) -> None:
+    """Write the report."""
+    path.write_text(render(result), encoding="utf-8")
+
+
+def _journey(journey: Journey, clock_mhz: float) -> list[str]:
+    rows = [(journey.hops[0].name, "0", "", "")]
+    for name, start, end in journey.steps():
+        step = end - start
+        rows.append((name, f"{end:.0f}", f"{step:.0f}", f"{step * clock_mhz / 1e3:.0f}"))
+    caption = (
+        f"{journey.total_ns:.0f} ns in all for a lone packet of {journey.frame_bytes} bytes; each "
+        "bar is the time from the hop before."
+    )
+    return [
+        f"<h2>A lone packet, {escape(journey.title)}</h2>",
+        _figure(figures.timeline(journey), caption),
+        _table(("hop", "at ns", "ns", "cycles"), rows, numbers=(1, 2, 3)),
+    ]
+
+
+def _settings(result: Result) -> list[tuple[str, str]]:
+    rows = [("capture", result.capture), ("seed", str(result.seed))]
+    rows.append(("ring size", str(result.flood.ring_size)))
+    rows += list(result.device.items())
+    rows += [(name.replace("_", " "), str(value)) for name, value in result.config.items()]
+    rows += list(result.files.items())
+    return rows
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+
+
+def _table(
+    head: Iterable[str],
+    rows: Iterable[tuple[str, ...]],
+    *,
+    numbers: tuple[int, ...] = (),
+    marks: bool = False,
+) -> str:
+    def cell(tag: str, column: int, text: str) -> str:
+        style = ' class="n"' if column in numbers else ""
+        if marks and column == 1 and tag == "td":
+            style = f' class="{"same" if text == "ok" else "different"}"'
+        return f"<{tag}{style}>{escape(text)}</{tag}>"
+
+    lines = ["<table>"]
+    if titles := list(head):
+        cells = "".join(cell("th", at, text) for at, text in enumerate(titles))
+        lines.append(f"<tr>{cells}</tr>")
+    for row in rows:
+        lines.append(f"<tr>{''.join(cell('td', at, text) for at, text in enumerate(row))}</tr>")
+    lines.append("</table>")
+    return "\n".join(lines)

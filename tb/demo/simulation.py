@@ -1,0 +1,105 @@
+"""Run the demo's simulation from the outside: build, start, watch, collect."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from demo import capture
+from demo.loopback import LoopbackDevice
+from demo.progress import PROGRESS, ProgressView
+from demo.result import Result, load_result
+from lib.paths import BUILD
+from lib.sim import SimulationFailed, choose_seed, simulate
+from virtio_rtl.config import DeviceConfig
+
+FOLDER = BUILD / "demo"
+_BASE_S = 900
+_PER_FRAME_S = 0.1
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a run leaves in its folder."""
+
+    folder: Path
+
+    @property
+    def report(self) -> Path:
+        """The report for people."""
+        return self.folder / "report.html"
+
+    @property
+    def sent(self) -> Path:
+        """The capture as it was sent."""
+        return self.folder / "sent.pcap"
+
+    @property
+    def received(self) -> Path:
+        """What came back; time stamps are simulated."""
+        return self.folder / "received.pcap"
+
+    @property
+    def result(self) -> Path:
+        """The result as JSON."""
+        return self.folder / "result.json"
+
+    def clear(self) -> None:
+        """Remove what an earlier run left, so that a failed one shows nothing old."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in (self.report, self.sent, self.received, self.result):
+            path.unlink(missing_ok=True)
+
+
+class DemoFailed(Exception):
+    """The simulation did not come to its end; the message is for the user."""
+
+
+def run(
+    config: DeviceConfig,
+    frames: capture.Capture,
+    seed: int | None,
+    files: Files,
+    console: Console,
+) -> Result:
+    """Move the capture through the simulated device."""
+    files.clear()
+    capture.save(files.sent, frames.frames)
+    name = f"demo_{config.name}"
+    chosen = choose_seed(name, seed)
+    options = {
+        "config": config.name,
+        "capture": str(frames.path),
+        "seed": chosen,
+        "sent": str(files.sent.resolve()),
+        "received": str(files.received.resolve()),
+        "result": str(files.result.resolve()),
+    }
+    progress = files.folder.resolve() / "progress"
+    with ProgressView(console, progress, "building the simulator"):
+        with contextlib.redirect_stdout(io.StringIO()):  # the console has its own
+            try:
+                simulate(
+                    LoopbackDevice(config),
+                    module="demo.flow",
+                    name=name,
+                    params=options,
+                    env={PROGRESS: str(progress)},
+                    seed=chosen,
+                    limit_s=round(_BASE_S + _PER_FRAME_S * len(frames.frames)),
+                )
+            except SimulationFailed as error:
+                raise DemoFailed(str(error)) from error
+    progress.unlink()
+    return load_result(files.result)
+
+
+def waveform(config: DeviceConfig) -> Path | None:
+    """Return where the waveform is, if one was asked for."""
+    wanted = os.environ.get("WAVES", "0") not in ("", "0")
+    return BUILD / "sim" / f"demo_{config.name}" / "dump.vcd" if wanted else None
