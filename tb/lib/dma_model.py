@@ -1,4 +1,4 @@
-"""The DMA engines as seen by a client, in Python: guest memory behind request and packet streams."""
+"""The DMA engines as a client sees them, in Python: guest memory behind streams."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import cocotb
 from cocotb.triggers import Event
+
+from lib.streams import StreamSink, StreamSource, cycles
 from virtio_model.memory import GuestMemory
 from virtio_rtl.types.dma import ReadRequest, WriteRequest
 from virtio_rtl.types.packet import packet_beat
-
-from lib.streams import StreamSink, StreamSource, cycles
 
 __all__ = ["ReadClientModel", "WriteClientModel", "packet_beats", "packet_bytes"]
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import cocotb
 from cocotb.triggers import RisingEdge
-from virtio_model.driver.net import NetDriver, Received
-from virtio_model.driver.packed_queue import PackedQueue
-from virtio_model.driver.pci import VirtioPciDriver
-from virtio_model.memory import Allocator, GuestMemory
-from virtio_model.spec import net
-from virtio_model.spec.features import Feature, mask
-from virtio_rtl.config import DeviceConfig, named_config
 
 from lib.dma_model import packet_beats
 from lib.pcie.access import PciAccess
@@ -25,6 +19,13 @@ from lib.pcie.latency import ReadLatency
 from lib.pcie.packet import MEM_READ
 from lib.port import reader, writer
 from lib.streams import cycles, reset, start_clock
+from virtio_model.driver.net import NetDriver, Received
+from virtio_model.driver.packed_queue import PackedQueue
+from virtio_model.driver.pci import VirtioPciDriver
+from virtio_model.memory import Allocator, GuestMemory
+from virtio_model.spec import net
+from virtio_model.spec.features import Feature, mask
+from virtio_rtl.config import DeviceConfig, named_config
 
 __all__ = [
     "ALL_FEATURES",
@@ -238,7 +239,13 @@ class NetSystem:
         await self.pci.discover()
         await self.start(features, msix=msix)
 
-    async def start(self, features: int = ALL_FEATURES, *, msix: bool = True) -> None:
+    async def start(
+        self,
+        features: int = ALL_FEATURES,
+        *,
+        msix: bool = True,
+        before_driver_ok: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Initialise the device from reset on; also after a reset in mid-traffic."""
         self.accepted = await self.pci.start(features)
         if msix:
@@ -259,8 +266,12 @@ class NetSystem:
                 await self.pci.setup_queue(index, queue, vector=index + 1)
             else:
                 await self.pci.setup_queue(index, queue)
-        self.net = NetDriver(self.memory, self.allocator, *self.queues, features=self.accepted)
+        self.net = NetDriver(
+            self.memory, self.allocator, self.queues[0], self.queues[1], features=self.accepted
+        )
         self.received = []
+        if before_driver_ok:
+            await before_driver_ok()
         await self.pci.driver_ok()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cocotb
+
 from lib.net_system import NetSystem, exchange, random_frame, small_config
 from lib.sim import params, simulate
 from lib.streams import cycles

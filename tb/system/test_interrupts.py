@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import cocotb
+
 from lib.net_system import NetSystem, random_frame, small_config
 from lib.sim import params, simulate
 from lib.streams import cycles

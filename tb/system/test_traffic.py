@@ -7,9 +7,9 @@ import random
 import cocotb
 import pytest
 from cocotb.utils import get_sim_time
-from lib.net_system import NetSystem, exchange, random_cuts, random_frame, small_config
+
+from lib.net_system import NetSystem, exchange, random_frame, small_config
 from lib.sim import params, simulate
-from lib.streams import cycles
 from virtio_rtl.top import VirtioDevice
 
 

@@ -116,7 +116,9 @@ async def bring_up(dut: Any, **host: Any) -> tuple[HostRootComplex, Any, PciAcce
 
 
 @cocotb.test(timeout_time=500, timeout_unit="us")
-@cocotb.parametrize(payload=[128, 256, 512], request=[128, 512, 4096], boundary=[64, 128])
+@cocotb.parametrize(
+    (("payload", "request", "boundary"), ((128, 128, 64), (256, 512, 128), (512, 4096, 64)))
+)
 async def enumerates(dut: Any, payload: int, request: int, boundary: int) -> None:
     """The root complex finds a virtio net function and what it programs takes effect."""
     root, function, _ = await bring_up(

@@ -531,7 +531,7 @@ async def survives_reset_with_late_completions(dut: Any) -> None:
     # New reads of the very same bytes, so that nothing but the tag can tell old from new.
     host.answer = lambda read: read not in lost
     expected = [bench.clients[0].ask([(index << 6, 16)]) for index in range(2 * tags)]
-    await cycles(dut, tags + 20)
+    await cycles(dut, 4 * tags + 100)  # all the tags that there are have been used
     noise, host.memory._noise = host.memory._noise, bytes(0x20000)
     for read in lost:
         assert host.in_flight[read.tag] is read, "a tag in quarantine was used"

@@ -8,6 +8,7 @@ from dataclasses import replace
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
+
 from lib.dma_model import ReadClientModel, WriteClientModel, packet_beats, packet_bytes
 from lib.layout import pack
 from lib.port import reader, writer
@@ -54,7 +55,7 @@ class Rig:
         self.writable = StreamSource(dut, "writable", packet_beat(self.width), stall=stall)
         self.interrupts = StreamSink(dut, "interrupt", InterruptRequest, stall=stall)
         self.queues = [self._queue(size) for size in sizes]
-        self.driver = NetDriver(self.memory, self.allocator, *self.queues)
+        self.driver = NetDriver(self.memory, self.allocator, self.queues[0], self.queues[1])
         self.failed = 0
         cocotb.start_soon(self._serve_lookups())
         cocotb.start_soon(self._count_failures())

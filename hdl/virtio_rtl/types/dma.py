@@ -2,7 +2,7 @@
 
 from amaranth.lib import data, enum
 
-__all__ = ["ReadRequest", "WriteRequest", "DMAError"]
+__all__ = ["DMAError", "ReadRequest", "WriteRequest"]
 
 
 class ReadRequest(data.Struct):

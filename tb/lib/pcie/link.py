@@ -39,6 +39,9 @@ class LinkPort(SimPort):
     ones, nothing passes a waiting posted one or completion. [PCIe 3.0 §2.4.1]
     """
 
+    next_transmit_seq: int
+    next_recv_seq: int
+
     def __init__(self, credits: list[int], max_payload: int = 256) -> None:
         self.on_packet: Callable[[Packet], bool] | None = None
         self.on_credit: Callable[[], None] | None = None

@@ -1,0 +1,298 @@
+"""The demo's parts: comparison with the golden model, ceiling, tables, report, hop timer."""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+from dataclasses import replace
+
+import cocotb
+import pytest
+from cocotb.triggers import RisingEdge
+from rich.console import Console
+
+from demo import report
+from demo.ceiling import ceiling, link_gbps
+from demo.golden import Rings, Twin, compare
+from demo.hop_timer import HopTimer
+from demo.progress import PROGRESS, ProgressView, ProgressWriter
+from demo.result import (
+    Check,
+    Crossing,
+    Flood,
+    Hop,
+    Journey,
+    Result,
+    WireLine,
+    load_result,
+)
+from demo.table import rate_rows, show
+from lib.sim import params, simulate
+from lib.streams import reset, start_clock
+from virtio_model.device.net import GoldenNet
+from virtio_model.device.packed_queue import DevicePackedQueue
+from virtio_model.memory import Allocator, GuestMemory
+from virtio_rtl.config import named_config
+
+# Comparison: the golden device plays the RTL, then mistakes are made on purpose.
+
+SIZE = 1 << 18
+BASE = 1 << 32
+
+
+class Played:
+    """A run whose device is a second golden model, and what it left for the comparison."""
+
+    def __init__(self, seed: int, frames: int = 40, ring: int = 16) -> None:
+        draw = random.Random(seed)
+        self.frames = [draw.randbytes(draw.randint(14, 700)) for _ in range(frames)]
+        memory = GuestMemory(SIZE, BASE)
+        self.rings = rings = Rings(memory, Allocator(memory), ring, 0, seed)
+        self.twin = Twin(rings, SIZE, seed)
+        rx, tx = (
+            DevicePackedQueue(memory, ring, queue.desc_addr, queue.driver_addr, queue.device_addr)
+            for queue in (rings.rx, rings.tx)
+        )
+        device = GoldenNet(memory, rx, tx)
+        self.port: list[bytes] = []
+        sent = received = 0
+        waiting: list[bytes] = []
+        while received < frames:
+            while rings.rx.free_slots:
+                rings.post(1024)
+            while sent < frames and rings.tx.free_slots and draw.random() < 0.8:
+                rings.send(self.frames, sent)
+                sent += 1
+            # Like the RTL: what is received may be ahead of what is reaped.
+            out = device.process_tx(draw.randint(0, 9))
+            self.port += out
+            waiting += out
+            for _ in range(draw.randint(0, 9)):
+                if waiting and device.receive(waiting[0]):
+                    waiting.pop(0)
+            if draw.random() < 0.5:
+                rings.reap()
+            while rings.receive() is not None:
+                received += 1
+        rings.reap()
+
+    def checks(self) -> dict[str, Check]:
+        """Replay and compare."""
+        self.twin.replay(self.rings.journal, self.frames)
+        return {
+            check.name: check for check in compare(self.rings, self.twin, self.frames, self.port)
+        }
+
+    def failing(self) -> set[str]:
+        """Return the names of the checks that fail."""
+        return {name for name, check in self.checks().items() if not check.passed}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_good_run_is_the_same(seed):
+    checks = Played(seed).checks()
+    assert all(check.passed for check in checks.values()), checks
+    assert checks["frames received"].detail == "40 frames"
+    assert checks["used descriptors, receive"].detail == "40 descriptors"
+
+
+def test_a_changed_frame_at_the_port_is_found():
+    run = Played(1)
+    run.port[7] = run.port[7][:-1] + b"?"
+    assert run.failing() == {"frames at the port"}
+
+
+def test_a_lost_frame_is_found():
+    run = Played(2)
+    run.rings.journal.received.pop(5)
+    assert run.failing() == {"frames received", "packet headers"}
+
+
+def test_a_wrong_header_is_found():
+    run = Played(3)
+    got = run.rings.journal.received[4]
+    run.rings.journal.received[4] = replace(got, header=replace(got.header, hdr_len=14))
+    assert run.failing() == {"packet headers"}
+
+
+def test_a_wrong_used_descriptor_is_found():
+    run = Played(4)
+    address, entry = run.rings.journal.used["transmit"][11]
+    run.rings.journal.used["transmit"][11] = (address, entry[:8] + b"\1" + entry[9:])
+    assert run.failing() == {"used descriptors, transmit"}
+
+
+def test_used_descriptors_out_of_order_are_found():
+    run = Played(5)
+    used = run.rings.journal.used["receive"]
+    used[3], used[4] = used[4], used[3]
+    assert run.failing() == {"used descriptors, receive"}
+
+
+def test_a_stray_write_is_found():
+    run = Played(6)
+    memory = run.rings.memory
+    memory.write(memory.end - 100, b"\1")
+    checks = run.checks()
+    assert not checks["guest memory"].passed
+    assert f"{memory.end - 100:#x}" in checks["guest memory"].detail
+
+
+# Ceiling
+
+
+def test_ceiling_of_the_design_page():
+    """The design page: 66 and 63 Mpps for 64-byte frames over Gen3 x8."""
+    config = named_config("net-x8")
+    assert round(ceiling(config, [60], "transmit").mpps) == 66
+    assert round(ceiling(config, [60] * 5, "receive").mpps) == 63
+    both = ceiling(config, [60, 1500], "both")
+    single = [ceiling(config, [length], "both") for length in (60, 1500)]
+    assert both.wire_up == pytest.approx(sum(each.wire_up for each in single) / 2)
+    assert both.mpps == pytest.approx(57.88e3 / 8 / max(both.wire_up, both.wire_down))
+
+
+def test_links_that_the_page_does_not_name():
+    assert link_gbps(named_config("net-x8")) == 57.88
+    assert link_gbps(named_config("net-x16")) == 113.70
+    assert link_gbps(named_config("net-x4")) == pytest.approx(57.88 / 2)
+    assert link_gbps(named_config("net-x1")) == pytest.approx(57.88 / 8)
+
+
+# Result, table, report
+
+
+def made_up(passed: bool = True) -> Result:
+    """Return a result with numbers that are easy to check: 4 cycles a frame at 250 MHz."""
+    hops = [Hop("driver writes the doorbell", 0.0), Hop("a <hop>", 40.0), Hop("interrupt", 900.0)]
+    crossings = [Crossing(10.0, "down", "doorbell", 28), Crossing(880.0, "up", "interrupt", 28)]
+    config = named_config("net-x8")
+    return Result(
+        config={"name": config.name, "clock_mhz": config.clock_mhz, "width": config.width},
+        capture="<script>alert(1)</script>.pcap",
+        seed=99,
+        device={"MAC address": "02:00:00:00:00:01"},
+        flood=Flood(
+            frames=1000,
+            frame_bytes=64_000,
+            time_ns=16_000.0,
+            steady_mpps=65.0,
+            ring_size=256,
+            doorbells=32,
+            interrupts=2,
+            wire=[
+                WireLine("up", "frames", 1000, 120_000),
+                WireLine("up", "descriptors", 100, 4_000),
+                WireLine("down", "frames", 1000, 100_000),
+            ],
+        ),
+        ceiling=ceiling(config, [64], "both"),
+        journeys=[Journey(title, 60, hops, crossings) for title in ("transmit", "receive")],
+        checks=[Check("frames", True, "1000"), Check("memory", passed, "at 0x1 <&>")],
+    )
+
+
+def test_result_survives_json(tmp_path):
+    result = made_up()
+    result.save(tmp_path / "result.json")
+    assert load_result(tmp_path / "result.json") == result
+
+
+def test_numbers_of_the_table():
+    rows = {name: measured for name, measured, _ in rate_rows(made_up())}
+    assert rows["cycles per frame"] == "4.00"
+    assert rows["frames per second at 250 MHz"] == "62.500 M"
+    assert rows["frame bits per second, each way"] == "32.00 G"
+    assert rows["bytes on the wire per frame, up"] == "124.0"
+    assert rows["bytes on the wire per frame, down"] == "100.0"
+    limits = {name: limit for name, _, limit in rate_rows(made_up())}
+    assert limits["bytes on the wire per frame, up"] == f"{made_up().ceiling.wire_up:.1f}"
+    assert made_up().journeys[0].steps() == [("a <hop>", 0.0, 40.0), ("interrupt", 40.0, 900.0)]
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_table_and_report(passed):
+    result = made_up(passed)
+    text = io.StringIO()
+    show(Console(file=text, width=100), result)
+    assert ("FAILED" in text.getvalue()) is not passed
+    assert "62.500 M" in text.getvalue()
+    assert re.search(r"interrupt +│ +900 │ +860 │ +215 │", text.getvalue())
+    html = report.render(result)
+    assert ("FAILED" in html) is not passed
+    assert "62.500 M" in html
+    assert html.count("<svg") == 4
+    # Nothing is loaded from elsewhere, and nothing of the input is taken for markup.
+    assert not re.search(r"<(script|link|img|iframe)|(src|srcset)=|@import", html)
+    assert not re.search(r'href="(?!#)', html)
+    assert "&lt;script&gt;" in html
+    assert html == report.render(result), "the report is not reproducible"
+
+
+def test_result_without_a_steady_state():
+    """A capture of one frame has no rate without ramp-up."""
+    result = made_up()
+    short = replace(result, flood=replace(result.flood, frames=1, steady_mpps=None))
+    assert "  without ramp-up" not in [name for name, _, _ in rate_rows(short)]
+    assert "without ramp-up" not in report.render(short)
+
+
+def test_progress_reaches_the_terminal(tmp_path, monkeypatch):
+    path, text = tmp_path / "progress", io.StringIO()
+    monkeypatch.setenv(PROGRESS, str(path))
+    with ProgressView(Console(file=text, width=80), path, "building"):
+        writer = ProgressWriter()
+        for done in range(0, 1001, 10):
+            writer.tell("moving frames", done, 1000)
+        writer.tell("comparing", 0, 0)
+    lines = text.getvalue().splitlines()
+    assert lines[0] == "building"
+    assert lines[-1] == "comparing"
+    assert "moving frames 1000/1000" in lines
+    assert len(lines) == 7
+
+
+# Hop timer
+
+
+@cocotb.test(timeout_time=100, timeout_unit="us")
+async def notes_first_strobes(dut):
+    count = params().count
+    start_clock(dut)
+    dut.strobes.value = 0
+    dut.arm.value = 1
+    await reset(dut)
+    edge = RisingEdge(dut.clk)
+    for _ in range(6):
+        dut.arm.value = 1
+        dut.strobes.value = random.getrandbits(count)  # not seen while arming
+        await edge
+        await edge
+        assert int(dut.seen.value) == 0
+        dut.arm.value = 0
+        dut.strobes.value = 0
+        await edge
+        expected: dict[int, int] = {}
+        for _ in range(60):
+            strobes = sum((random.random() < 0.02) << place for place in range(count))
+            dut.strobes.value = strobes
+            await edge  # reads show the cycle that this edge ends, strobes included
+            now = int(dut.now.value)
+            for place in range(count):
+                if strobes >> place & 1:
+                    expected.setdefault(place, now)
+        dut.strobes.value = 0
+        await edge
+        await edge
+        seen, times = int(dut.seen.value), int(dut.times.value)
+        assert seen == sum(1 << place for place in expected)
+        for place, now in expected.items():
+            assert times >> 32 * place & 0xFFFF_FFFF == now, place
+
+
+@pytest.mark.parametrize("count", [1, 14])
+def test_hop_timer(count):
+    simulate(
+        HopTimer(count), module=__name__, name=f"demo_hop_timer_{count}", params={"count": count}
+    )
