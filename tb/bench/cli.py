@@ -23,7 +23,7 @@ from virtio_rtl.config import ConfigError, DeviceConfig, named_config
 
 FOLDER = BUILD / "bench"
 _LIMIT_S = 7200
-_WIDTH = 110
+_WIDTH = 120
 _CAPTION = (
     "Mpps each way; bytes on the wire per frame, in brackets what the design page expects; Gb/s "
     "with ACK and flow control. The ceiling allows for these and for SKP in the worst case; this "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,10 @@ ETHERNET = 1
 """LINKTYPE_ETHERNET."""
 
 ETHERNET_HEADER = 14
+_SECTION = b"\x0a\x0d\x0d\x0a"
+_PACKET_BLOCKS = (2, 3, 6)
+_DAMAGE = (EOFError, OSError, OverflowError, zlib.error)  # what a broken file, or gzip, raises
+
 SAMPLE = Path(__file__).with_name("data") / "sample.pcap"
 """The capture that comes with the demo; `make_sample.py` has made it."""
 
@@ -76,30 +83,60 @@ def _records(path: Path) -> Iterator[tuple[bytes, int, int]]:
 
     try:
         reader: Any = RawPcapReader(str(path))
-    except (Scapy_Exception, EOFError, OSError) as error:
+    except (Scapy_Exception, *_DAMAGE) as error:
         raise CaptureError(f"{path}: not a pcap or pcapng file") from error
-    following = isinstance(reader, RawPcapNgReader)
+    blocks = isinstance(reader, RawPcapNgReader)
     with reader:
-        if not following:
+        if blocks:
+            _require_whole_blocks(path)
+        else:
             _require_ethernet(path, reader.linktype & 0xFFFF)  # above: FCS length, rarely set
         count = 0
         while True:
             start = reader.f.tell()
             try:
-                # Longer than any frame, so that what is too long is seen as that.
                 data, meta = reader._read_packet(MTU)
             except EOFError as error:
-                if reader.f.tell() != start or reader.f.read(1):
+                if not blocks and not _at_end(reader.f, start):
                     raise CaptureError(f"{path}: the file ends within frame {count + 1}") from error
                 return
-            except (Scapy_Exception, OSError) as error:
+            except (Scapy_Exception, *_DAMAGE) as error:
                 raise CaptureError(f"{path}: damaged after frame {count}") from error
             count += 1
-            if following:
+            if blocks:
                 _require_ethernet(path, meta.linktype)
                 yield data, len(data), meta.wirelen
             else:
                 yield data, meta.caplen, meta.wirelen
+
+
+def _at_end(file: Any, start: int) -> bool:
+    """Tell whether a file that was read up to `start` ends there."""
+    try:
+        return file.tell() == start and not file.read(1)
+    except _DAMAGE:
+        return False
+
+
+def _require_whole_blocks(path: Path) -> None:
+    """Check that a pcapng file ends with a block; scapy does not tell."""
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    frames, order = 0, "<"
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            while head := file.read(12):
+                if head[:4] == _SECTION:
+                    order = "<" if head[8:12] == b"\x4d\x3c\x2b\x1a" else ">"
+                kind, length, _ = struct.unpack(order + "III", head)
+                if length < 12 or len(file.read(length - 12)) < length - 12:
+                    break
+                frames += kind in _PACKET_BLOCKS
+            else:
+                return
+    except (struct.error, *_DAMAGE):
+        pass
+    raise CaptureError(f"{path}: the file ends within frame {frames + 1}, or behind it")
 
 
 def _require_ethernet(path: Path, linktype: int) -> None:

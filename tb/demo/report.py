@@ -8,7 +8,7 @@ from pathlib import Path
 
 from demo import figures
 from demo.result import Journey, Result
-from demo.table import rate_rows
+from demo.table import rate_rows, verdict
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff;

@@ -61,6 +61,8 @@ GOOD: dict[str, Callable[[], bytes]] = {
     "big_endian": lambda: pcap(FRAMES, order=">"),
     "gzip": lambda: gzip.compress(pcap(FRAMES)),
     "pcapng": lambda: pcapng(FRAMES),
+    "gzip_ng": lambda: gzip.compress(pcapng(FRAMES)),
+    "statistics_behind": lambda: pcapng(FRAMES) + struct.pack("<IIIQI", 5, 24, 0, 0, 24),
     "fcs_length": lambda: pcap(FRAMES, link=1 | 0x24000000),
 }
 
@@ -82,7 +84,12 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "cut_in_frame": (lambda: pcap(FRAMES)[:-5], "the file ends within frame 4"),
     "cut_in_header": (lambda: pcap(FRAMES)[: 24 + 16 + 14 + 7], "the file ends within frame 2"),
-    "cut_ng": (lambda: pcapng(FRAMES)[:-5], "the file ends within frame 4"),
+    "cut_ng": (lambda: pcapng(FRAMES)[:-5], "the file ends within frame 4, or behind it"),
+    "cut_gzip": (lambda: gzip.compress(pcap(FRAMES))[:-20], "the file ends within frame 4"),
+    "cut_gzip_ng": (
+        lambda: gzip.compress(pcapng(FRAMES))[:-20],
+        "the file ends within frame 4, or behind it",
+    ),
     "too_long": (
         lambda: pcap([*FRAMES, bytes(MAX_FRAME + 1)]),
         f"frame 5 has {MAX_FRAME + 1} bytes, the configuration allows {MAX_FRAME}",
@@ -107,12 +114,14 @@ def refused(result: Any) -> str:
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_good_captures(kind, tmp_path):
+    """Every kind of file that scapy reads gives the same frames."""
     path = tmp_path / "capture"
     path.write_bytes(GOOD[kind]())
     assert capture.load(path, MAX_FRAME).frames == FRAMES
 
 
 def test_longest_frame_is_allowed(tmp_path):
+    """The limit itself is allowed."""
     path = tmp_path / "capture"
     path.write_bytes(pcap([bytes(MAX_FRAME)]))
     assert capture.load(path, MAX_FRAME).total_bytes == MAX_FRAME
@@ -120,6 +129,7 @@ def test_longest_frame_is_allowed(tmp_path):
 
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_captures(kind, tmp_path):
+    """What cannot be used gets one line and status 2."""
     make, complaint = BAD[kind]
     path = tmp_path / "capture"
     path.write_bytes(make())
@@ -127,6 +137,7 @@ def test_bad_captures(kind, tmp_path):
 
 
 def test_bad_paths(tmp_path):
+    """So does what is no file, before anything could wait for it."""
     missing = tmp_path / "missing.pcap"
     assert refused(ask(PCAP=str(missing))) == f"error: {missing}: no such file\n"
     assert "is a directory" in refused(ask(PCAP=str(tmp_path)))
@@ -136,6 +147,7 @@ def test_bad_paths(tmp_path):
 
 
 def test_unknown_config_names_the_known_ones():
+    """So does an unknown configuration."""
     line = refused(ask(CONFIG="net-x3"))
     assert "net-x3" in line
     for name in NAMED_CONFIGS:
@@ -144,6 +156,7 @@ def test_unknown_config_names_the_known_ones():
 
 @pytest.mark.parametrize("seed", ["abc", "-1", str(1 << 40)])
 def test_bad_seed(seed):
+    """So does a seed that is none."""
     assert f"SEED={seed!r}" in refused(ask(f"--seed={seed}"))
 
 

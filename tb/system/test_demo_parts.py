@@ -91,6 +91,7 @@ class Played:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_good_run_is_the_same(seed):
+    """A device that does all right passes, whatever the timing."""
     checks = Played(seed).checks()
     assert all(check.passed for check in checks.values()), checks
     assert checks["frames received"].detail == "40 frames"
@@ -98,18 +99,21 @@ def test_a_good_run_is_the_same(seed):
 
 
 def test_a_changed_frame_at_the_port_is_found():
+    """One byte is enough."""
     run = Played(1)
     run.port[7] = run.port[7][:-1] + b"?"
     assert run.failing() == {"frames at the port"}
 
 
 def test_a_lost_frame_is_found():
+    """Frames and headers are counted."""
     run = Played(2)
     run.rings.journal.received.pop(5)
     assert run.failing() == {"frames received", "packet headers"}
 
 
 def test_a_wrong_header_is_found():
+    """Headers are compared in all fields."""
     run = Played(3)
     got = run.rings.journal.received[4]
     run.rings.journal.received[4] = replace(got, header=replace(got.header, hdr_len=14))
@@ -117,6 +121,7 @@ def test_a_wrong_header_is_found():
 
 
 def test_a_wrong_used_descriptor_is_found():
+    """Used descriptors are compared bit for bit."""
     run = Played(4)
     address, entry = run.rings.journal.used["transmit"][11]
     run.rings.journal.used["transmit"][11] = (address, entry[:8] + b"\1" + entry[9:])
@@ -124,6 +129,7 @@ def test_a_wrong_used_descriptor_is_found():
 
 
 def test_used_descriptors_out_of_order_are_found():
+    """So is their order."""
     run = Played(5)
     used = run.rings.journal.used["receive"]
     used[3], used[4] = used[4], used[3]
@@ -131,6 +137,7 @@ def test_used_descriptors_out_of_order_are_found():
 
 
 def test_a_stray_write_is_found():
+    """A byte anywhere in guest memory that the golden model would not write."""
     run = Played(6)
     memory = run.rings.memory
     memory.write(memory.end - 100, b"\1")
@@ -154,6 +161,7 @@ def test_ceiling_of_the_design_page():
 
 
 def test_links_that_the_page_does_not_name():
+    """Narrower links go by proportion."""
     assert link_gbps(named_config("net-x8")) == 57.88
     assert link_gbps(named_config("net-x16")) == 113.70
     assert link_gbps(named_config("net-x4")) == pytest.approx(57.88 / 2)
@@ -194,12 +202,14 @@ def made_up(passed: bool = True) -> Result:
 
 
 def test_result_survives_json(tmp_path):
+    """Nothing is lost between the simulator and the report."""
     result = made_up()
     result.save(tmp_path / "result.json")
     assert load_result(tmp_path / "result.json") == result
 
 
 def test_numbers_of_the_table():
+    """What the table calculates is right."""
     rows = {name: measured for name, measured, _ in rate_rows(made_up())}
     assert rows["cycles per frame"] == "4.00"
     assert rows["frames per second at 250 MHz"] == "62.500 M"
@@ -213,6 +223,7 @@ def test_numbers_of_the_table():
 
 @pytest.mark.parametrize("passed", [True, False])
 def test_table_and_report(passed):
+    """Both show the verdict; the report is one file, safe and reproducible."""
     result = made_up(passed)
     text = io.StringIO()
     show(Console(file=text, width=100), result)
@@ -239,6 +250,7 @@ def test_result_without_a_steady_state():
 
 
 def test_progress_reaches_the_terminal(tmp_path, monkeypatch):
+    """Without a terminal: a line for each phase and each quarter."""
     path, text = tmp_path / "progress", io.StringIO()
     monkeypatch.setenv(PROGRESS, str(path))
     with ProgressView(Console(file=text, width=80), path, "building"):
@@ -258,6 +270,7 @@ def test_progress_reaches_the_terminal(tmp_path, monkeypatch):
 
 @cocotb.test(timeout_time=100, timeout_unit="us")
 async def notes_first_strobes(dut):
+    """Only the first strobe since `arm` counts, and its cycle is exact."""
     count = params().count
     start_clock(dut)
     dut.strobes.value = 0
@@ -293,6 +306,7 @@ async def notes_first_strobes(dut):
 
 @pytest.mark.parametrize("count", [1, 14])
 def test_hop_timer(count):
+    """The hop timer of one, and of many strobes."""
     simulate(
         HopTimer(count), module=__name__, name=f"demo_hop_timer_{count}", params={"count": count}
     )

@@ -388,16 +388,23 @@ async def table_writes_never_wait_for_messages(dut: Any) -> None:
     await bench.program()
     await bench.unmask_all()
     bench.set_control(enable=1)
-    bench.request.queue([0, 1])
+    bench.request.queue([0, 1, 1, 1])
     await cycles(dut, 30)
     assert bench.request.count == 1
+    bench.set_control(enable=0)
+    await cycles(dut, 10)
+    assert bench.request.count == 4
+    bench.set_control(enable=1)
+    bench.request.queue([1])
+    await cycles(dut, 30)
+    assert bench.request.count == 4
     assert not int(dut.idle.value)
     before = bench.bus.count
     for _ in range(10):
         bench.queue_write(TABLE + 16 + 12, 1)
     await cycles(dut, 32)
     assert bench.bus.count == before + 10
-    # The second request finds vector 1 masked by now. The read comes after the message of 0.
+    # The last request finds vector 1 masked by now. The read comes after the message of 0.
     reading = cocotb.start_soon(bench.read(TABLE + 12))
     await cycles(dut, 50)
     assert not reading.done()
