@@ -35,7 +35,7 @@ class DeviceConfig:
     queue_size_max
         Largest virtqueue size, 1 to 32768.
     msix_vectors
-        MSI-X table size, 2 to 2048.
+        MSI-X table size, 2 to 1024 (what BAR 0 has room for).
     read_tags
         Reads in flight, 8 to 256, a power of two; each owns ``read_slot_bytes`` of reassembly
         memory.
@@ -78,7 +78,7 @@ class DeviceConfig:
         _require(
             1 <= self.queue_size_max <= 32768, "queue_size_max", self.queue_size_max, "1 to 32768"
         )
-        _require(2 <= self.msix_vectors <= 2048, "msix_vectors", self.msix_vectors, "2 to 2048")
+        _require(2 <= self.msix_vectors <= 1024, "msix_vectors", self.msix_vectors, "2 to 1024")
         _require(
             self.read_tags in (8, 16, 32, 64, 128, 256),
             "read_tags",

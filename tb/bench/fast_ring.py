@@ -22,7 +22,6 @@ from virtio_model.rings.packed import (
     EventFlags,
     EventSuppression,
     avail_bits,
-    pack_off_wrap,
     used_bits,
 )
 from virtio_model.spec.net import HEADER_SIZE
@@ -83,16 +82,6 @@ class FastRing:
     def taken(self) -> int:
         """Buffers that came back and were checked."""
         return self._taken
-
-    @property
-    def free_slots(self) -> int:
-        """As `free`; what a transport asks."""
-        return self.free
-
-    def notification_data(self) -> int:
-        """Return {next_wrap, next_off} [virtio 1.4 §2.9]."""
-        index, wrap = self._place(self._available)
-        return pack_off_wrap(index, wrap)
 
     def needs_kick(self) -> bool:
         """Tell whether the device wants to be notified."""

@@ -56,8 +56,11 @@ def demo(
     except ConfigError as error:
         fail(str(error), 2)
     number = parse_seed(seed)
+    sample = capture.SAMPLE
+    if sample.is_relative_to(Path.cwd()):
+        sample = sample.relative_to(Path.cwd())
     try:
-        frames = capture.load(Path(pcap) if pcap else capture.SAMPLE, device_config.max_frame)
+        frames = capture.load(Path(pcap) if pcap else sample, device_config.max_frame)
     except capture.CaptureError as error:
         fail(str(error), 2)
     if waves:

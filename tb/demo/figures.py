@@ -7,18 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from demo.result import Journey, Result
+from demo.result import Journey, Result, waits_for_host
 
 UP, DOWN, INSIDE, LIMIT = "#c2571a", "#2b6cb0", "#4a7c59", "#b8b8b8"
 _INK = "#222222"
-
-
-_HOST_STEPS = ("decoded", "received", "delivered", "root port")
-
-
-def waits_for_host(hop: str) -> bool:
-    """Tell whether the time before a hop is mostly the host's or the link's."""
-    return hop.endswith(_HOST_STEPS)
 
 
 @contextmanager
@@ -27,7 +19,7 @@ def _figure(width: float, height: float) -> Iterator[tuple[Any, Any, list[str]]]
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    style = {
+    style: dict[Any, Any] = {
         "svg.hashsalt": "virtio-rtl",
         "font.size": 9,
         "axes.spines.top": False,
@@ -50,7 +42,7 @@ def timeline(journey: Journey) -> str:
     """Draw one packet's way: a bar for each hop, and below it the TLPs on the link."""
     steps = journey.steps()
     rows = len(steps)
-    with _figure(9.6, 0.27 * (rows + 5)) as (_, axes, out):
+    with _figure(9.6, 0.27 * (rows + 6)) as (_, axes, out):
         end = journey.total_ns
         for row, (name, start, stop) in enumerate(steps):
             color = DOWN if waits_for_host(name) else INSIDE
@@ -64,17 +56,25 @@ def timeline(journey: Journey) -> str:
                 ha="right" if inside else "left",
                 fontsize=8,
             )
-        lanes = {"down": rows + 0.6, "up": rows + 1.6}
+        lanes = {"down": rows + 0.8, "up": rows + 2.0}
         for way, color in (("down", DOWN), ("up", UP)):
-            at = [c.at_ns for c in journey.crossings if c.direction == way]
             axes.hlines(lanes[way], 0, end, color="#dddddd", linewidth=1, zorder=1)
-            axes.scatter(at, [lanes[way]] * len(at), marker="|", s=90, color=color, zorder=2)
+            written = -end
+            for crossing in journey.crossings:
+                if crossing.direction != way:
+                    continue
+                at = crossing.at_ns
+                axes.plot([at, at], [lanes[way] - 0.3, lanes[way] + 0.3], color=color, zorder=2)
+                at = written = max(at, written + end / 20)  # neighbours' words side by side
+                axes.text(
+                    at, lanes[way] - 0.36, crossing.purpose, fontsize=7, color=color, va="bottom"
+                )
         axes.set_yticks(
             [*range(rows), *lanes.values()],
             [*(name for name, _, _ in steps), "TLPs host to device", "TLPs device to host"],
         )
         axes.tick_params(axis="y", length=0)
-        axes.set_ylim(rows + 2.3, -0.7)
+        axes.set_ylim(rows + 2.5, -0.7)
         axes.set_xlim(min(0, *(c.at_ns for c in journey.crossings), 0) - end / 100, end * 1.03)
         axes.set_xlabel("ns")
         axes.grid(axis="x", color="#eeeeee")

@@ -14,7 +14,6 @@ from lib.pcie.monitor import AddressRanges
 from lib.pcie.packet import Packet
 from lib.streams import reset, start_clock
 from virtio_model.driver.pci import VirtioPciDriver
-from virtio_model.driver.queue import DriverQueue
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.spec import net
 from virtio_model.spec.features import Feature, mask
@@ -86,8 +85,11 @@ class Host:
             await pci.set_vector(vector, MESSAGE_ADDRESS, queue)
         self.ranges.add("interrupt", MESSAGE_ADDRESS, MESSAGE_ADDRESS + 4)
 
-    async def setup_queue(self, index: int, queue: DriverQueue) -> None:
-        """Hand a packed virtqueue to the device, and name its areas for the wire account."""
+    async def setup_queue(self, index: int, queue: Any) -> None:
+        """Hand a packed virtqueue to the device, and name its areas for the wire account.
+
+        All that counts are its size and the addresses of its three areas.
+        """
         await self.pci.setup_queue(index, queue, VECTOR[index])
         self.ranges.add("descriptors", queue.desc_addr, queue.desc_addr + 16 * queue.size)
         for area in (queue.driver_addr, queue.device_addr):

@@ -85,8 +85,9 @@ def _journey(journey: Journey, clock_mhz: float) -> list[str]:
         step = end - start
         rows.append((name, f"{end:.0f}", f"{step:.0f}", f"{step * clock_mhz / 1e3:.0f}"))
     caption = (
-        f"{journey.total_ns:.0f} ns in all for a lone packet of {journey.frame_bytes} bytes; each "
-        "bar is the time from the hop before."
+        f"{journey.total_ns:.0f} ns for a lone packet of {journey.frame_bytes} bytes. Each bar is "
+        "the time since the hop before: blue with a request under way on the link or in the "
+        f"host, green inside the device ({journey.inside_ns:.0f} ns)."
     )
     return [
         f"<h2>A lone packet, {escape(journey.title)}</h2>",

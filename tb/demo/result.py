@@ -26,6 +26,14 @@ class Crossing:
     wire_bytes: int
 
 
+_HOST_STEPS = ("decoded", "received", "delivered", "root port")
+
+
+def waits_for_host(hop: str) -> bool:
+    """Tell whether the time before a hop is mostly the link's and the host's."""
+    return hop.endswith(_HOST_STEPS)
+
+
 @dataclass(frozen=True)
 class Journey:
     """One lone packet through the device."""
@@ -39,6 +47,11 @@ class Journey:
     def total_ns(self) -> float:
         """From the first moment to the last."""
         return self.hops[-1].at_ns - self.hops[0].at_ns
+
+    @property
+    def inside_ns(self) -> float:
+        """The part of it in which neither link nor host had to do something."""
+        return sum(end - start for name, start, end in self.steps() if not waits_for_host(name))
 
     def steps(self) -> list[tuple[str, float, float]]:
         """Give (hop, start, end) in ns for each hop but the first, which starts the clock."""

@@ -73,7 +73,7 @@ def _rates(result: Result) -> Table:
 def _journey(journey: Journey, clock_mhz: float) -> Table:
     table = Table(
         title=f"Lone packet, {journey.title}: {journey.total_ns:.0f} ns",
-        caption=f"{journey.frame_bytes} bytes without FCS",
+        caption=f"{journey.frame_bytes} bytes without FCS; {journey.inside_ns:.0f} ns inside",
     )
     table.add_column("hop")
     for name in ("at ns", "ns", "cycles"):

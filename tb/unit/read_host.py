@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import cocotb
@@ -51,8 +51,6 @@ class Read:
     done: int = 0
     due: int = 0
     poison_at: int = -1
-    ended: bool = False
-    faults: list[str] = field(default_factory=list)
 
 
 def completion(width: int, payload: bytes, **fields: Any) -> list[int]:
@@ -170,12 +168,13 @@ class Host:
             + self.memory.read(position, end - position)
             + random.randbytes(after)
         )
+        before_done = read.done
         read.done += end - position
         return payload, {
             "tag": read.tag,
             "byte_count": left,
             "lower_address": position & 0x7F,
-            "poisoned": int(read.poison_at >= 0 and read.done > read.poison_at),
+            "poisoned": int(before_done <= read.poison_at < read.done),
         }
 
     def send(self, payload: bytes, **fields: Any) -> None:

@@ -13,11 +13,11 @@ from cocotb.triggers import RisingEdge
 from read_host import Client, Host, Read, completion
 
 from lib.sim import params, simulate
-from lib.streams import StreamSink, cycles, reset, start_clock
+from lib.streams import StreamSink, cycles, reset, start_clock, unpack
 from virtio_rtl.dma.read_engine import ReadEngine
 from virtio_rtl.dma.read_records import read_error
 from virtio_rtl.types.dma import DMAError
-from virtio_rtl.types.tlp import CompletionStatus, TLPType
+from virtio_rtl.types.tlp import CompletionStatus, TLPType, tlp_beat
 
 ERROR = DMAError
 
@@ -299,7 +299,7 @@ async def ends_failed_reads(dut: Any) -> None:
         for number, kind in enumerate(kinds):
             before = client.ask(random_group())
             middle = [(base + (number << 16) + 4096 * i + 3, 1 + 97 * i) for i in range(5)]
-            middle[random.randrange(5)] = (bad := base + (number << 16) + 0x8011, 64 + 3 * number)
+            middle[random.randrange(5)] = (bad := base + (number << 16) + 0x8011, 64 + 40 * number)
             plan[bad] = kind
             failed = client.ask(middle)
             after = client.ask(random_group())
@@ -568,6 +568,27 @@ async def stops_and_goes_idle_without_bus_master(dut: Any) -> None:
     assert [client.source.count for client in bench.clients] == taken
 
 
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def is_not_idle_while_a_read_is_offered(dut: Any) -> None:
+    """A read that waits at the bus keeps idle low, even if somebody answers it already."""
+    bench = Bench(dut)
+    host = bench.host
+    host.tlps.stall = 1.0
+    await bench.start()
+    bench.clients[0].ask([(64, 8)])
+    while not int(dut.tlp__valid.value):
+        await RisingEdge(dut.clk)
+    dut.stop.value = 1
+    tag = unpack(tlp_beat(host.width), int(dut.tlp__payload.value)).header.tag
+    host.send(b"", tag=tag, status=CompletionStatus.UNSUPPORTED_REQUEST)
+    assert await bench.clients[0].take() is not None
+    await cycles(dut, 10)
+    assert int(dut.idle.value) == 0
+    host.tlps.stall = 0.0
+    host.answer = lambda read: False
+    await bench.settle()
+
+
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def isolates_clients(dut: Any) -> None:
     """A client that asks for much and takes nothing leaves the others their tags and the bus."""
@@ -726,6 +747,7 @@ BEHAVIOUR = [
     "keeps_timed_out_tags_in_quarantine",
     "survives_reset_with_late_completions",
     "stops_and_goes_idle_without_bus_master",
+    "is_not_idle_while_a_read_is_offered",
     "isolates_clients",
 ]
 CONFIGS = [

@@ -216,7 +216,7 @@ async def writes_take_two_cycles(dut: Any) -> None:
     assert bench.bus.request.count == 1 + 32
 
 
-@pytest.mark.parametrize(("pairs", "vectors"), [(1, 4), (3, 2), (128, 2048)])
+@pytest.mark.parametrize(("pairs", "vectors"), [(1, 4), (3, 2), (128, 1024)])
 def test_common_config(pairs: int, vectors: int) -> None:
     """The structure in simulation."""
     context = {"pairs": pairs, "vectors": vectors}

@@ -149,11 +149,11 @@ async def registers_match_the_model(dut: Any) -> None:
         dut.registers__write.value = write
         await RisingEdge(dut.clk)
         assert int(dut.registers__read_data.value) == model.read(queue, offset), request
-        if write:
-            enabling = model.write(queue, offset, value, enables)
-            assert int(dut.registers__enabling.value) == enabling
+        enabling = write and model.write(queue, offset, value, enables)
         dut.registers__write.value = 0
-        await cycles(dut, 2)
+        await cycles(dut, 1)
+        assert int(dut.registers__enabling.value) == enabling
+        await cycles(dut, 1)
         assert int(dut.registers__read_data.value) == model.read(queue, offset), request
 
 

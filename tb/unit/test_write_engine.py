@@ -327,6 +327,25 @@ async def writes_packets_larger_than_the_buffer(dut):
     check_groups(bench, groups)
 
 
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def full_buffer_overwrites_nothing(dut):
+    """The posted path is blocked until the buffer is full, then slow: all bytes are right."""
+    bench = await Bench(dut).start()
+    bench.sink.stall = 1.0
+    groups = [
+        Group(0, random.randbytes(4096), [(8192 * i + random.randrange(1, 4000), 4096)])
+        for i in range(5)
+    ]
+    bench.queue(groups)
+    await cycles(dut, 800)
+    held = bench.packets[0].count * bench.lanes
+    # What has been issued fills the output queue and has left the buffer, TLP by TLP.
+    assert 4096 <= held <= 4096 + 16 * bench.lanes
+    bench.sink.stall = 0.5
+    await bench.drained(len(groups))
+    check_groups(bench, groups)
+
+
 # Speed: exact numbers of cycles.
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from virtio_rtl.lib.stream import SkidBuffer
 from virtio_rtl.regs.maps import BAR_BYTES, Region
-from virtio_rtl.types.regbus import RegisterBus
+from virtio_rtl.types.regbus import RegisterBus, RegisterRequest
 
 __all__ = ["BusDecoder"]
 
@@ -26,9 +27,9 @@ class BusDecoder(wiring.Component):
     <region name>: Out(RegisterBus)
         Addresses are passed on unchanged, relative to the BAR.
 
-    Combinational; one access per cycle. Accesses keep their order per region; a write may pass
-    to one region while another still owes the answer of a read, a second read waits. Between the
-    regions reads answer 0 and writes are dropped.
+    One access per cycle, one cycle later at its region; answers pass combinationally. All
+    accesses leave in order; a write may go to one region while another still owes the answer of
+    a read, a second read waits. Between the regions reads answer 0 and writes are dropped.
     """
 
     def __init__(self, regions: Sequence[Region]):
@@ -47,27 +48,34 @@ class BusDecoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        request, response = self.bus.request, self.bus.response
         unmapped = len(self.regions)
+        decoded = data.StructLayout({"request": RegisterRequest, "hits": unmapped})
+        # Decoded before the register, so that a region's logic has the cycle for itself.
+        m.submodules.buffer = buffer = SkidBuffer(decoded)
+        m.d.comb += [
+            buffer.input.payload.request.eq(self.bus.request.payload),
+            buffer.input.payload.hits.eq(
+                Cat(_inside(self.bus.request.payload.address, region) for region in self.regions)
+            ),
+            buffer.input.valid.eq(self.bus.request.valid),
+            self.bus.request.ready.eq(buffer.input.ready),
+        ]
+        access = buffer.output
+        request, hits = access.payload.request, access.payload.hits
+        response = self.bus.response
         owner = Signal(range(unmapped + 1))
         reading = Signal()
         target = Signal.like(owner)
-        hits = Signal(len(self.regions))
-        address = request.payload.address
-        m.d.comb += [
-            hits.eq(Cat((address >= r.start) & (address < r.end) for r in self.regions)),
-            target.eq(unmapped),
-        ]
-        go = ~(reading & ~request.payload.write)
-        m.d.comb += request.ready.eq(go)
+        go = ~(reading & ~request.write)
+        m.d.comb += [target.eq(unmapped), access.ready.eq(go)]
         for index, region in enumerate(self.regions):
             port = getattr(self, region.name)
             m.d.comb += [
-                port.request.payload.eq(request.payload),
-                port.request.valid.eq(request.valid & go & hits[index]),
+                port.request.payload.eq(request),
+                port.request.valid.eq(access.valid & go & hits[index]),
             ]
             with m.If(hits[index]):
-                m.d.comb += [target.eq(index), request.ready.eq(go & port.request.ready)]
+                m.d.comb += [target.eq(index), access.ready.eq(go & port.request.ready)]
             with m.If(reading & (owner == index)):
                 m.d.comb += [
                     response.payload.eq(port.response.payload),
@@ -78,6 +86,20 @@ class BusDecoder(wiring.Component):
             m.d.comb += [response.payload.eq(0), response.valid.eq(1)]
         with m.If(response.valid & response.ready):
             m.d.sync += reading.eq(0)
-        with m.If(request.valid & request.ready & ~request.payload.write):
+        with m.If(access.valid & access.ready & ~request.write):
             m.d.sync += [reading.eq(1), owner.eq(target)]
         return m
+
+
+def _inside(address, region):
+    """Whether an address is in a region: compares the upper bits of naturally aligned blocks."""
+    blocks = []
+    start = region.start
+    while start < region.end:
+        size = start & -start or BAR_BYTES
+        while start + size > region.end:
+            size //= 2
+        bits = size.bit_length() - 1
+        blocks.append(address[bits:] == start >> bits)
+        start += size
+    return Cat(*blocks).any()

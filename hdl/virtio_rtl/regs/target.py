@@ -45,9 +45,10 @@ class RegisterTarget(wiring.Component):
         m.d.comb += [
             self.request.eq(request.payload),
             self.waiting.eq(request.valid),
+            # Apart from each other, so that a write does not wait in logic for the answers' path.
+            self.read.eq(request.valid & ~request.payload.write & ~self.hold & free),
+            self.write.eq(request.valid & request.payload.write & ~self.hold),
             request.ready.eq(~self.hold & (request.payload.write | free)),
-            self.read.eq(request.valid & request.ready & ~request.payload.write),
-            self.write.eq(request.valid & request.ready & request.payload.write),
         ]
         with m.If(free):
             m.d.sync += response.valid.eq(self.read)

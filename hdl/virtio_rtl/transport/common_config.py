@@ -123,7 +123,7 @@ class CommonConfig(wiring.Component):
         settling = Signal()
         m.d.sync += settling.eq(target.write)
         event_waits = self.queue_enabled.valid & ~self.queue_enabled.ready
-        at_enable = touched(_FIELDS["queue_enable"], request, _REGION_BITS)
+        at_enable = request.address[2:_REGION_BITS] == _FIELDS["queue_enable"].offset // 4
         m.d.comb += target.hold.eq(
             settling
             | self.queues_busy

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from virtio_model.spec import features
 from virtio_model.spec.net import NetFeature
 from virtio_rtl.config import DeviceConfig
-from virtio_rtl.lib.stream import SkidBuffer, StreamArbiter
+from virtio_rtl.lib.stream import StreamArbiter
 from virtio_rtl.regs.decode import BusDecoder
 from virtio_rtl.regs.maps import COMMON_CONFIG, COUNTERS, DEVICE_CONFIG, ISR, MSIX, NOTIFY, Counter
 from virtio_rtl.transport.common_config import CommonConfig
@@ -20,7 +20,7 @@ from virtio_rtl.transport.isr import ISRStatus
 from virtio_rtl.transport.notify import Notify
 from virtio_rtl.transport.queue_table import QueueTable
 from virtio_rtl.types.pcie import FunctionControl
-from virtio_rtl.types.regbus import RegisterBus, RegisterRequest
+from virtio_rtl.types.regbus import RegisterBus
 from virtio_rtl.types.virtqueue import Doorbell, InterruptRequest, QueueLookup
 
 __all__ = ["TRANSPORT_COUNTERS", "PCITransport"]
@@ -131,8 +131,6 @@ class PCITransport(wiring.Component):
         m.submodules.decoder = decoder = BusDecoder(
             (COMMON_CONFIG, ISR, DEVICE_CONFIG, NOTIFY, COUNTERS, MSIX)
         )
-        # Cuts the path from the initiator before the registers compare and merge.
-        m.submodules.request_buffer = request_buffer = SkidBuffer(RegisterRequest)
         m.submodules.common = common = CommonConfig(config, self.offered, self.required)
         m.submodules.queues = queues = QueueTable(
             config.num_queues, config.queue_size_max, config.msix_vectors, self.readers
@@ -146,9 +144,7 @@ class PCITransport(wiring.Component):
 
         connect = wiring.connect
         flipped = wiring.flipped
-        connect(m, flipped(self.bus.request), request_buffer.input)
-        connect(m, request_buffer.output, decoder.bus.request)
-        connect(m, decoder.bus.response, flipped(self.bus.response))
+        connect(m, flipped(self.bus), decoder.bus)
         connect(m, getattr(decoder, COMMON_CONFIG.name), common.bus)
         connect(m, getattr(decoder, ISR.name), isr.bus)
         connect(m, getattr(decoder, DEVICE_CONFIG.name), device_config.bus)

@@ -27,7 +27,7 @@ class QueueRegisters(wiring.Signature):
 
     ``read_data`` is the dword at ``request.address`` of virtqueue ``select``: combinational from
     the address, one cycle after ``select``, two cycles after a write. ``write`` strobes
-    ``request`` into it. ``enabling`` says that this write enables the virtqueue.
+    ``request`` into it. ``enabling``, one cycle later, says that it enables the virtqueue.
     """
 
     def __init__(self) -> None:
@@ -184,8 +184,10 @@ class QueueTable(wiring.Component):
             write_enable["vector"].eq(touches["queue_msix_vector"]),
             write_data["enabled"].eq(1),
             write_enable["enabled"].eq(touches["queue_enable"] & (enable == 1)),
-            regs.enabling.eq(regs.write & present & write_enable["enabled"] & ~stored["enabled"]),
         ]
+        m.d.sync += regs.enabling.eq(
+            regs.write & present & write_enable["enabled"] & ~stored["enabled"]
+        )
         dword = request.address[2:_ADDRESS_BITS]
         readable = {
             "queue_size": Mux(present, stored["size"], 0),

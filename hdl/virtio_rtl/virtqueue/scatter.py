@@ -82,17 +82,22 @@ class Scatter(wiring.Component):
         spare = Signal(range(self.in_flight + 1))
         spared = Signal()
         reuse = Signal()
+        # Once asked for, a buffer must be taken, even if another has become spare meanwhile.
+        asked = Signal()
         m.d.comb += [
             self.take.payload.queue.eq(self.wanted.payload.queue),
             self.take.payload.buffers.eq(1),
             lengths.input.payload.eq(self.wanted.payload.length),
-            reuse.eq(self.wanted.valid & lengths.input.ready & (spare != 0)),
-            self.take.valid.eq(self.wanted.valid & lengths.input.ready & (spare == 0)),
+            reuse.eq(self.wanted.valid & lengths.input.ready & (spare != 0) & ~asked),
+            self.take.valid.eq(self.wanted.valid & lengths.input.ready & ((spare == 0) | asked)),
             self.wanted.ready.eq(reuse | (self.take.ready & lengths.input.ready)),
             lengths.input.valid.eq(reuse | (self.take.valid & self.take.ready)),
             spared.eq(self.dropped & ~self.failed),
         ]
-        m.d.sync += spare.eq(spare + spared - reuse)
+        m.d.sync += [
+            asked.eq(self.take.valid & ~self.take.ready),
+            spare.eq(spare + spared - reuse),
+        ]
         self._place(m, lengths.output, verdicts.input, placed.input)
 
         # Packet data wait here until it is known that they fit.

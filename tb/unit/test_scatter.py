@@ -1,0 +1,220 @@
+"""Scatter: one packet laid over the writable segments of the next buffer."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import cocotb
+import pytest
+from virtqueue_helper import Moves, PatternMemory, Strobes, nothing_more, spread, until
+
+from lib.dma_model import WriteClientModel, packet_beats
+from lib.sim import params, simulate
+from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock
+from virtio_rtl.types.packet import packet_beat
+from virtio_rtl.types.virtqueue import Buffer, Completion, Segment, WritableRequest
+from virtio_rtl.virtqueue.scatter import Scatter
+from virtio_rtl.virtqueue.service import BurstRequest
+
+Layout = tuple[list[tuple[int, int, int]], int]  # segments (address, length, writable); error
+
+
+class Rig:
+    """Scatter, a driver's buffers handed out one per take, and memory."""
+
+    def __init__(self, dut: Any, buffers: list[Layout], *, stall: float, latency=(2, 30)):
+        self.dut = dut
+        self.width = params().width
+        start_clock(dut)
+        self.memory = PatternMemory()
+        self.buffers = buffers
+        self.taken = 0
+        self.wanted = StreamSource(dut, "wanted", WritableRequest, stall=stall)
+        self.packets = StreamSource(dut, "packet", packet_beat(self.width), stall=stall)
+        self.take = StreamSink(dut, "take", BurstRequest, stall=stall)
+        self.segments = StreamSource(dut, "segment", Segment, stall=stall)
+        self.records = StreamSource(dut, "buffer", Buffer, stall=stall)
+        self.writes = WriteClientModel(
+            dut, "request", "write_packet", "done", self.memory, self.width,
+            latency=latency, stall=stall,
+        )  # fmt: skip
+        self.completions = StreamSink(dut, "completion", Completion, stall=stall)
+        self.dropped, self.failed = Strobes(dut, "dropped"), Strobes(dut, "failed")
+        cocotb.start_soon(self._walk())
+
+    async def _walk(self) -> None:
+        while True:
+            take = await self.take.receive()
+            assert take == {"queue": 4, "buffers": 1}
+            assert self.taken < len(self.buffers), "more buffers asked for than packets"
+            segments, error = self.buffers[self.taken]
+            self.segments.queue(
+                {"address": a, "length": n, "writable": w, "last": k == len(segments) - 1}
+                for k, (a, n, w) in enumerate(segments)
+            )
+            room = sum(length for _, length, writable in segments if writable)
+            self.records.queue(
+                [{"queue": 4, "id": self.taken, "slots": 3, "writable": room, "error": error}]
+            )
+            self.taken += 1
+
+    def put(self, packets: list[bytes]) -> None:
+        for packet in packets:
+            self.wanted.queue([{"queue": 4, "length": len(packet)}])
+            self.packets.queue(packet_beats(packet, self.width))
+
+    async def check(self, packets: list[bytes]) -> int:
+        """Compare with a golden placing of the packets; return the number of buffers used."""
+        used = lost = broken = 0
+        groups = []
+        done = []
+        for packet in packets:
+            segments, error = self.buffers[used]
+            room = sum(length for _, length, writable in segments if writable)
+            if error or len(packet) <= room:
+                done.append((used, 0 if error else len(packet), error))
+                used += 1
+            if error or len(packet) > room:
+                lost += 1
+                broken += error
+                continue
+            layout, rest = [], packet
+            for address, length, writable in segments:
+                if writable and length and rest:
+                    layout.append((address, rest[:length]))
+                    rest = rest[length:]
+            groups.append(layout)
+        for number, written, error in done:
+            assert await self.completions.receive() == {
+                "function": 0, "queue": 4, "id": number, "slots": 3,
+                "written": written, "error": error,
+            }  # fmt: skip
+        await self.packets.idle()
+        await nothing_more(self.dut, self.completions)
+        assert [joined(group) for group in self.writes.groups] == groups
+        assert (self.dropped.count, self.failed.count) == (lost, broken)
+        return used
+
+
+def joined(group: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Put the chunks of one segment together again; each but a segment's last has 4096 bytes."""
+    whole: list[tuple[int, bytes]] = []
+    for address, piece in group:
+        assert 1 <= len(piece) <= 4096
+        if whole and whole[-1][0] + len(whole[-1][1]) == address and len(whole[-1][1]) % 4096 == 0:
+            whole[-1] = (whole[-1][0], whole[-1][1] + piece)
+        else:
+            whole.append((address, piece))
+    return whole
+
+
+def random_layout() -> Layout:
+    kinds = random.choice([(0, 1), (1,), (0, 1, 7, 64), (64, 300), (0, 4096, 4097, 9000)])
+    count = random.choice([1, 1, 1, 2, 4, 16])
+    segments = [
+        (random.getrandbits(63), random.choice(kinds), int(random.random() < 0.85))
+        for _ in range(count)
+    ]
+    return segments, int(random.random() < 0.07)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def lays_packets_over_random_buffers(dut: Any) -> None:
+    """What fits exactly, zero-length, 1-byte and readable segments, errors, too long packets."""
+    buffers = [random_layout() for _ in range(160)]
+    rooms = [sum(n for _, n, w in segments if w) for segments, _ in buffers]
+    buffers += [([(1 << 50, 20_000, 1)], 0)] * 200
+    packets = []
+    used = 0
+    while used < 160:  # choose each packet for the buffer that it will meet
+        room = rooms[used]
+        choice = random.random()
+        if choice < 0.25 or not room:  # too long: dropped, the buffer stays
+            length = room + random.choice([1, 1, 50])
+            if not room and choice < 0.7:  # nothing fits this one, ever: give it up
+                buffers[used] = (buffers[used][0], 1)
+        else:
+            length = random.choice([room, room, random.randint(1, room), 1])
+        packets.append(random.randbytes(length))
+        used += buffers[used][1] or length <= room
+    rig = Rig(dut, buffers, stall=0.2)
+    await reset(dut)
+    rig.put(packets)
+    await rig.check(packets)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_kept_buffer_is_asked_for_once(dut: Any) -> None:
+    """What was taken for a packet that did not fit serves later ones, without a new request."""
+    buffers: list[Layout] = [([(i << 16, 100, 1)], 0) for i in range(40)]
+    rig = Rig(dut, buffers, stall=0.0)
+    await reset(dut)
+    packets = [random.randbytes(101) for _ in range(5)] + [random.randbytes(60)]
+    rig.put(packets)
+    await rig.check(packets)
+    spare = rig.taken - 1
+    assert 0 <= spare <= 5
+    more = [random.randbytes(100) for _ in range(spare)]
+    rig.put(more)
+    rig.writes.groups.clear()
+    for number in range(1, spare + 1):
+        assert (await rig.completions.receive())["id"] == number
+    assert rig.taken == spare + 1
+    rig.put([b"x"])
+    assert (await rig.completions.receive())["id"] == spare + 1
+    assert rig.taken == spare + 2
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def data_wait_for_their_verdict(dut: Any) -> None:
+    """No byte leaves before a buffer is known to hold the whole packet."""
+    buffers: list[Layout] = [([(0, 64, 1)], 0)]
+    rig = Rig(dut, buffers, stall=0.0)
+    rig.take.stall = 1.0
+    await reset(dut)
+    packet = random.randbytes(64)
+    rig.put([packet])
+    await cycles(dut, 50)
+    assert not int(dut.write_packet__valid.value)
+    assert not int(dut.request__valid.value)
+    rig.take.stall = 0.0
+    await rig.check([packet])
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def completes_after_done_only(dut: Any) -> None:
+    """A completion waits for the write's done, and those of later buffers wait for it."""
+    buffers: list[Layout] = [([(0, 64, 1)], 0), ([(0, 64, 1)], 1), ([(9, 64, 1)], 0)]
+    rig = Rig(dut, buffers, stall=0.0, latency=(300, 300))
+    await reset(dut)
+    packets = [random.randbytes(64) for _ in range(3)]
+    rig.put(packets)
+    await cycles(dut, 250)
+    assert len(rig.completions) == 0
+    await rig.check(packets)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def keeps_pace(dut: Any) -> None:
+    """Two cycles a packet of one segment; data without a gap where a packet has two beats."""
+    lanes = params().width // 8
+    buffers: list[Layout] = [([(i << 16, 2 * lanes, 1)], 0) for i in range(50)]
+    rig = Rig(dut, buffers, stall=0.0, latency=(0, 0))
+    requests, beats = Moves(dut, "request"), Moves(dut, "write_packet")
+    await reset(dut)
+    packets = [random.randbytes(2 * lanes) for _ in range(50)]
+    # Buffers ahead: the walker's answers are there when the packets come.
+    rig.wanted.queue([{"queue": 4, "length": 2 * lanes} for _ in packets])
+    await until(dut, lambda: rig.taken == 50)
+    rig.packets.queue(beat for packet in packets for beat in packet_beats(packet, rig.width))
+    await rig.check(packets)
+    # 16 verdicts were there already; with them, packets need never wait.
+    assert spread(beats.cycles) == 100
+    assert len(requests.cycles) == 50
+    assert spread(requests.cycles[:16]) == 31
+
+
+@pytest.mark.parametrize("width", [64, 128, 256, 512])
+def test_scatter(width: int) -> None:
+    simulate(Scatter(width), module=__name__, name=f"scatter_{width}", params={"width": width})
