@@ -140,7 +140,8 @@ NAMED_CONFIGS: dict[str, DeviceConfig] = {
         replace(_NET_X8, name="net-x1", width=64, clock_mhz=125.0, lanes=1, read_tags=32,
                 read_ahead=32),
         replace(_NET_X8, name="net-x4", width=128, lanes=4, read_tags=64, read_ahead=64),
-        replace(_NET_X8, name="net-x16", width=512, lanes=16, read_tags=256),
+        replace(_NET_X8, name="net-x16", width=512, lanes=16, read_tags=256,
+                read_ahead=256),
     )
 }  # fmt: skip
 

@@ -162,9 +162,11 @@ async def kicks_without_buffers_do_nothing(dut):
         await kick_in_vain(system)
         queue = system.queues[1]
         place, old = show_as_used(queue)
+        ring = queue.memory.read(queue.desc_addr, DESC_SIZE * queue.size)
         await system.pci.notify(1)
         await cycles(dut, 400)
         assert len(system.sink.frames) == number
+        assert queue.memory.read(queue.desc_addr, DESC_SIZE * queue.size) == ring
         queue.memory.write_u16(place, old)
         sent.append(random_frame(300))
         system.net.send(sent[-1], cuts=(), cookie=number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -133,7 +134,7 @@ async def queues_hold_what_they_say(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def queues_pass_an_entry_a_cycle(dut: Any) -> None:
-    """Full throughput; one cycle through a skid buffer, two at most through a FIFO."""
+    """Full rate from depth 3 on; one cycle through a skid buffer, two at most through a FIFO."""
     start_clock(dut)
     for name in queue_names():
         source, sink = StreamSource(dut, f"{name}_i"), StreamSink(dut, f"{name}_o")
@@ -142,7 +143,7 @@ async def queues_pass_an_entry_a_cycle(dut: Any) -> None:
         source.queue(range(50))
         await sink.take(50)
         await cycles(dut, 2)
-        slow = 2 if name == "fifo_1" else 1
+        slow = 2 if name in ("fifo_1", "fifo_2") else 1
         assert spread(came.cycles) <= slow * 50, name
         assert spread(left.cycles) <= slow * 50, name
         assert left.cycles[0] - came.cycles[0] <= (1 if name == "skid" else 2), name
@@ -198,7 +199,7 @@ async def arbiter_keeps_streams_and_packets_whole(dut: Any) -> None:
             got = await sink.take(sum(map(len, sent)))
             assert [[b for b in got if b.source == i] for i in range(count)] == sent
             if packets:
-                for before, after in zip(got, got[1:], strict=False):
+                for before, after in itertools.pairwise(got):
                     assert before.last or after.source == before.source
             await nothing_more(dut, sink, wait=5)
             for model in (*sources, sink):
@@ -221,7 +222,7 @@ async def arbiter_is_fair_and_never_idle(dut: Any) -> None:
         turn = 3 if packets else 1
         order = [beat.source for beat in got[::turn]]
         assert all(
-            (before + 1) % count == after for before, after in zip(order, order[1:], strict=False)
+            (before + 1) % count == after for before, after in itertools.pairwise(order)
         )
         await cycles(dut, 2)
         assert spread(moves.cycles) == 60 * count
@@ -270,6 +271,7 @@ def test_stream(what: str) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_refuses_nonsense() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         StreamFIFO(8, 0)

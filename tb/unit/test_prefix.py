@@ -125,6 +125,7 @@ def test_prefix(width: int) -> None:
     simulate(Bench(width), module=__name__, name=f"prefix_{width}", params={"width": width})
 
 
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_refuses_whole_beats() -> None:
     for length in (8, 16, 0):
         with pytest.raises(ValueError, match="multiple"):

@@ -540,6 +540,7 @@ async def survives_reset_with_late_completions(dut: Any) -> None:
     host.answer = lambda read: True
     for data in expected:
         await bench.clients[0].expect(data)
+    await host.source.idle()
     await bench.settle()
     assert bench.unexpected - unexpected == len(lost)
     await run_like_new(bench)

@@ -1,6 +1,6 @@
 """Records that travel between the rooms of the read engine; none of them leaves it."""
 
-from amaranth.hdl import Const, ShapeLike, Value, unsigned
+from amaranth.hdl import Cat, ShapeLike, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import exact_log2
@@ -34,7 +34,7 @@ def strobe(shape: ShapeLike) -> wiring.Signature:
 
 def one_hot(index: Value, count: int) -> Value:
     """``count`` bits of which bit ``index`` is set."""
-    return (Const(1, 1) << index)[:count]
+    return Cat(index == bit for bit in range(count))
 
 
 def slot_rows(width: int, slot_bytes: int) -> int:

@@ -25,7 +25,8 @@ class StreamFIFO(wiring.Component):
     level
         Entries held, the one at the output included.
 
-    One entry per cycle in and out; latency two cycles when empty; order is kept.
+    One entry per cycle in and out (one every two cycles if ``depth`` is 1 or 2); latency at most
+    two cycles when empty; order is kept.
     """
 
     def __init__(self, shape: ShapeLike, depth: int):

@@ -68,7 +68,7 @@ class ResetControl(wiring.Component):
                     m.d.sync += quiet.eq(0)
                 with m.Else():
                     m.d.sync += quiet.eq(quiet + 1)
-                with m.If(quiet == 15):
+                with m.If(self.idle & (quiet == 15)):
                     m.next = "RESET"
             with m.State("RESET"):
                 m.d.comb += [self.stop.eq(1), self.engine_reset.eq(1)]

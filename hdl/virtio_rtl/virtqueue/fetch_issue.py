@@ -38,8 +38,9 @@ class FetchIssue(wiring.Component):
     """Looks at one virtqueue at a time and issues at most one descriptor read for it.
 
     A first look reads one batch. While every batch comes back full, the number of batches in
-    flight doubles, up to the read-ahead store: a lone buffer costs one read, a flood keeps the
-    round trip covered. A fetch ends at a multiple of the batch, so that reads stay aligned.
+    flight doubles, up to the read-ahead store or one lap of the ring: a lone buffer costs one
+    read, a flood keeps the round trip covered. A fetch ends at a multiple of the batch, so that
+    reads stay aligned.
 
     Before a virtqueue goes idle, the device enables notifications again and looks once more
     [virtio 1.4 §2.8.10]; it disables them only in a flood.
@@ -152,9 +153,12 @@ class FetchIssue(wiring.Component):
         window = Signal(range(8 * self.batch + 1))
         m.d.comb += window.eq(self.batch << streak)
         next_index = Signal(16)
+        # No slot may be in flight for two laps: what it held two laps ago looks available.
+        one_lap = (in_flight + count) <= size
+        ahead = more & (in_flight < window) & one_lap
         m.d.comb += [
             next_index.eq(base.index + count),
-            fetch.eq(fits & Mux(idle, base.doorbell | rung | more, more & (in_flight < window))),
+            fetch.eq(fits & Mux(idle, base.doorbell | rung | more, ahead)),
         ]
         next_own = data.View(own_layout, Signal(own_layout))
         m.d.comb += next_own.eq(base)

@@ -205,7 +205,12 @@ class FetchReceive(wiring.Component):
                         m.d.sync += received_error.eq(beat.error)
                         with m.If(beat.error):
                             # Nothing of it can be believed.
-                            m.d.sync += [ended.eq(1), good.eq(0), chain_end.eq(0)]
+                            m.d.sync += [
+                                ended.eq(1),
+                                good.eq(0),
+                                chain_end.eq(0),
+                                open_now.eq(state.chain_open),
+                            ]
                         m.next = "SETTLE"
             with m.State("SETTLE"):
                 m.d.comb += [

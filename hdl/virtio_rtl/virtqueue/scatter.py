@@ -50,7 +50,7 @@ class Scatter(wiring.Component):
     failed : 1
         A buffer broke a rule of the specification.
 
-    One cycle a packet and one a segment; packet data pass without delay.
+    One cycle a packet and one a segment; packet data pass without delay once they may.
     """
 
     def __init__(self, width: int, in_flight: int = 64):
@@ -77,6 +77,9 @@ class Scatter(wiring.Component):
         m.submodules.lengths = lengths = StreamFIFO(unsigned(17), self.in_flight)
         m.submodules.verdicts = verdicts = StreamFIFO(unsigned(1), 16)
         m.submodules.placed = placed = StreamFIFO(_Placed, self.in_flight)
+        # The write engine takes a request only beside its data, which are some cycles behind.
+        m.submodules.requests = requests = StreamFIFO(WriteRequest, 8)
+        wiring.connect(m, requests.output, wiring.flipped(self.request))
 
         # Buffers that were taken for packets that turned out too long.
         spare = Signal(range(self.in_flight + 1))
@@ -98,7 +101,7 @@ class Scatter(wiring.Component):
             asked.eq(self.take.valid & ~self.take.ready),
             spare.eq(spare + spared - reuse),
         ]
-        self._place(m, lengths.output, verdicts.input, placed.input)
+        self._place(m, lengths.output, verdicts.input, placed.input, requests.input)
 
         # Packet data wait here until it is known that they fit.
         m.d.comb += self.write_packet.payload.eq(self.packet.payload)
@@ -121,7 +124,7 @@ class Scatter(wiring.Component):
         ]
         return m
 
-    def _place(self, m: Module, length, verdict, placed) -> None:
+    def _place(self, m: Module, length, verdict, placed, request) -> None:
         buffer = self.buffer.payload
         segment = self.segment.payload
         left = Signal(17)
@@ -132,9 +135,9 @@ class Scatter(wiring.Component):
         biggest = Mux(left > _CHUNK, _CHUNK, left)
         m.d.comb += [
             chunk.eq(Mux(usable < biggest, usable, biggest)),
-            self.request.payload.address.eq(segment.address + offset),
-            self.request.payload.length.eq(chunk),
-            self.request.payload.last.eq(left == chunk),
+            request.payload.address.eq(segment.address + offset),
+            request.payload.length.eq(chunk),
+            request.payload.last.eq(left == chunk),
             placed.payload.completion.queue.eq(buffer.queue),
             placed.payload.completion.id.eq(buffer.id),
             placed.payload.completion.slots.eq(buffer.slots),
@@ -159,8 +162,8 @@ class Scatter(wiring.Component):
                         m.next = "LAY"
             with m.State("LAY"):
                 with m.If(self.segment.valid):
-                    m.d.comb += self.request.valid.eq(chunk != 0)
-                    with m.If((chunk == 0) | self.request.ready):
+                    m.d.comb += request.valid.eq(chunk != 0)
+                    with m.If((chunk == 0) | request.ready):
                         m.d.sync += left.eq(left - chunk)
                         with m.If((usable == chunk) | (left == chunk)):
                             m.d.comb += self.segment.ready.eq(1)

@@ -37,6 +37,9 @@ class RingItem(data.Struct):
 class WalkRing(wiring.Component):
     """Walks the ring side of chains; one descriptor a cycle within a chain or a burst.
 
+    A pull path takes requests of one buffer each; those for the virtqueue that it is at join its
+    burst.
+
     Indirect tables are read in chunks of up to 16 descriptors, as soon as the ring descriptor is
     seen and while earlier tables are still on their way; room for what comes back is reserved.
 
@@ -121,17 +124,23 @@ class WalkRing(wiring.Component):
             | descriptor.next
         )
         batch_crossed = (next_pointer & (self.batch - 1)) == 0
-        burst_over = buffers_left == 0
+        # A pull path goes on with the same virtqueue, without a new look, while it is asked to.
+        joined = Signal()
+        burst_over = (buffers_left == 0) & ~joined
 
         def take_next(*, ends_buffer):
             """Leave this ring descriptor behind, and read the next one."""
             m.d.comb += advance.eq(1)
             m.d.sync += [taken.eq(next_pointer), owed.eq(owed | batch_crossed)]
             with m.If(ends_buffer):
-                m.d.sync += [buffers_left.eq(buffers_left - 1), slots.eq(0), chained.eq(0)]
+                m.d.sync += [
+                    buffers_left.eq(buffers_left + joined - 1),
+                    slots.eq(0),
+                    chained.eq(0),
+                ]
             with m.Else():
                 m.d.sync += [slots.eq(slots + 1), chained.eq(1)]
-            ends_burst = ends_buffer & (buffers_left == 1)
+            ends_burst = ends_buffer & (buffers_left == 1) & ~joined
             with m.If(ends_burst | (next_pointer == committed) | batch_crossed):
                 m.next = "STORE"
             with m.Else():
@@ -143,7 +152,10 @@ class WalkRing(wiring.Component):
             with m.Else():
                 m.next = "LOOK"
 
-        with m.FSM(name="walk_ring"):
+        if self.pull:
+            # Below, whoever ends a buffer in the same cycle takes it into account.
+            m.d.sync += buffers_left.eq(buffers_left + joined)
+        with m.FSM(name="walk_ring") as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.request.ready.eq(1)
                 m.d.sync += [
@@ -248,4 +260,11 @@ class WalkRing(wiring.Component):
                     m.d.comb += self.result.valid.eq(1)
                     with m.If(self.result.ready):
                         m.next = "IDLE"
+        if self.pull:
+            same = (self.request.payload.queue == queue) & ~buffers_left[-1]
+            with m.If(~fsm.ongoing("IDLE")):
+                m.d.comb += [
+                    self.request.ready.eq(same),
+                    joined.eq(self.request.valid & same),
+                ]
         return m
