@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cocotb.triggers import Timer
 from cocotb.utils import get_sim_time
 
 from lib.pcie.access import PciAccess
@@ -25,6 +26,9 @@ RX, TX = net.rx_queue(0), net.tx_queue(0)
 VECTOR = {RX: 1, TX: 2}
 MESSAGE_ADDRESS = 0xFEE0_0000
 MEMORY_BASE = 1 << 32  # above 4 GiB, as most memory of a host: requests have 64-bit addresses
+
+_SETTLE_NS = 2000
+"""From link up to the first configuration request; real hosts wait 100 ms. [PCIe 3.0 §6.6.1]"""
 
 _FEATURES = mask(
     [
@@ -74,6 +78,9 @@ class Host:
     async def start(self) -> None:
         """Reset, train, enumerate, negotiate, program MSI-X."""
         await reset(self.dut, 8)
+        while not self.endpoint.port.up:
+            await Timer(10, "ns")
+        await Timer(_SETTLE_NS, "ns")
         access = PciAccess(self.root, await self.root.bring_up())
         self.pci = pci = VirtioPciDriver(access, dependencies=net.DEPENDENCIES)
         await pci.discover()

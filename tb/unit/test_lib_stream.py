@@ -221,9 +221,7 @@ async def arbiter_is_fair_and_never_idle(dut: Any) -> None:
         got = await sink.take(60 * count)
         turn = 3 if packets else 1
         order = [beat.source for beat in got[::turn]]
-        assert all(
-            (before + 1) % count == after for before, after in itertools.pairwise(order)
-        )
+        assert all((before + 1) % count == after for before, after in itertools.pairwise(order))
         await cycles(dut, 2)
         assert spread(moves.cycles) == 60 * count
         for model in (*sources, sink):

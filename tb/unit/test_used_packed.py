@@ -24,7 +24,7 @@ from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock
 from virtio_rtl.types.virtqueue import Completion
 from virtio_rtl.virtqueue.used_packed import PackedUsed
 
-QUEUES, INPUTS, LINGER = 6, 2, 64
+QUEUES, INPUTS, LINGER = 6, 2, 200
 WRITE, AVAIL, USED = 2, 1 << 7, 1 << 15
 
 
@@ -176,7 +176,7 @@ async def a_batch_ends_where_it_must(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_lone_buffer_is_not_delayed(dut: Any) -> None:
-    """With nothing else inside, the write is on its way within eight cycles."""
+    """With nothing else inside, the write is on its way within nine cycles."""
     rig = Rig(dut, [100] * QUEUES, stall=0.0)
     dut.busy.value = 0
     came, left = Moves(dut, "completion_0"), Moves(dut, "request")
@@ -185,7 +185,7 @@ async def a_lone_buffer_is_not_delayed(dut: Any) -> None:
     for number in range(5):
         rig.put(random.choice([0, 2, 4]))
         await until(dut, lambda: len(left.cycles) == number + 1, 100)  # noqa: B023
-        assert left.cycles[-1] - came.cycles[-1] <= 8
+        assert left.cycles[-1] - came.cycles[-1] <= 9
     await rig.check()
 
 
@@ -198,9 +198,9 @@ async def nobody_waits_longer_than_linger(dut: Any) -> None:
     await cycles(dut, QUEUES)
     for number in range(3):
         rig.put(2)
-        await until(dut, lambda: len(left.cycles) == number + 1, 200)  # noqa: B023
-        assert LINGER <= left.cycles[-1] - came.cycles[-1] <= LINGER + 8
-        await cycles(dut, 4096 - 70)  # about once around the 12-bit clock
+        await until(dut, lambda: len(left.cycles) == number + 1, 400)  # noqa: B023
+        assert LINGER <= left.cycles[-1] - came.cycles[-1] <= LINGER + 9
+        await cycles(dut, 4096 - 210)  # about once around the 12-bit clock
     assert await rig.check()
 
 
@@ -217,7 +217,8 @@ async def completions_pass_at_half_rate(dut: Any) -> None:
     stamps = sorted(moves[0].cycles + moves[1].cycles)
     assert len(stamps) == 128
     if params().width >= 128:
-        assert spread(stamps) == 255
+        # Two cycles more for each batch that is found to be younger than its place on the list.
+        assert 255 <= spread(stamps) <= 255 + 2 * 2
     else:  # sixteen descriptors of two beats, and three cycles, take longer than 32 cycles
         assert spread(stamps) <= 128 // 16 * (2 * 16 + 5)
 

@@ -32,8 +32,8 @@ class PackedUsed(wiring.Component):
     [virtio 1.4 §2.8.7]. Up to ``batch`` descriptors share one write. A batch is closed when it is
     full, at a multiple of ``batch`` in the ring (so that writes stay aligned), at the ring's end
     and behind a chain of several slots; else as soon as no buffer is in the device any more, and
-    at the latest ``linger`` cycles after its first entry: a lone buffer is not delayed, a flood is
-    batched.
+    at the latest ``linger`` cycles after its first entry, twice that if several virtqueues are busy: a
+    lone buffer is not delayed, a flood is batched.
 
     Parameters
     ----------
@@ -90,6 +90,8 @@ class PackedUsed(wiring.Component):
                 "count": count_bits,
                 "bank": 2,
                 "listed": 1,
+                # When the first entry of the open batch came.
+                "since": 12,
             }
         )
         slot_bits = (self.batch - 1).bit_length()
@@ -100,7 +102,8 @@ class PackedUsed(wiring.Component):
         m.submodules.sweep = sweep = ResetSweep(self.queues)
         m.submodules.arbiter = arbiter = StreamArbiter(Completion, self.inputs)
         m.submodules.open_list = open_list = StreamFIFO(_Open, self.queues + 1)
-        m.submodules.batches = batches = StreamFIFO(UsedBatch, 1)
+        # One bank of a virtqueue is being filled, so that all others may wait to be written.
+        m.submodules.batches = batches = StreamFIFO(UsedBatch, _BANKS - 1)
         m.submodules.write = write = UsedWrite(self.width, self.queues, self.batch, _BANKS)
         for i in range(self.inputs):
             wiring.connect(
@@ -151,6 +154,7 @@ class PackedUsed(wiring.Component):
         moved = Signal(17)
         past_end = Signal()
         closes = Signal()
+        young = Signal()
         m.d.comb += [
             moved.eq(state.index + completion.slots),
             past_end.eq(moved >= size),
@@ -169,6 +173,7 @@ class PackedUsed(wiring.Component):
             batches.input.payload.index.eq(state.index - state.count),
             open_list.input.payload.queue.eq(queue),
             open_list.input.payload.since.eq(now),
+            young.eq(self.busy & (state.count != 0) & ((now - state.since)[:12] < self.linger)),
         ]
 
         with m.FSM(name="used"):
@@ -208,18 +213,27 @@ class PackedUsed(wiring.Component):
                             next_state.listed.eq(1),
                             open_list.input.valid.eq(~state.listed),
                         ]
+                        with m.If(state.count == 0):
+                            m.d.comb += next_state.since.eq(now)
                     m.next = "IDLE"
             with m.State("FLUSH"):
-                m.d.comb += [
-                    queue.eq(completion.queue),
-                    states_write.en.eq(1),
-                    next_state.listed.eq(0),
-                    next_state.count.eq(0),
-                    batches.input.payload.count.eq(state.count),
-                    batches.input.valid.eq(state.count != 0),
-                ]
-                with m.If(state.count != 0):
-                    m.d.comb += next_state.bank.eq(state.bank + 1)
+                m.d.comb += queue.eq(completion.queue)
+                with m.If(young):
+                    # The batch that was listed is gone; the one that is open now began later.
+                    m.d.comb += [
+                        open_list.input.payload.since.eq(state.since),
+                        open_list.input.valid.eq(1),
+                    ]
+                with m.Else():
+                    m.d.comb += [
+                        states_write.en.eq(1),
+                        next_state.listed.eq(0),
+                        next_state.count.eq(0),
+                        batches.input.payload.count.eq(state.count),
+                        batches.input.valid.eq(state.count != 0),
+                    ]
+                    with m.If(state.count != 0):
+                        m.d.comb += next_state.bank.eq(state.bank + 1)
                 m.next = "IDLE"
 
         with m.If(sweep.busy):

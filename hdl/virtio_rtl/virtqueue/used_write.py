@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..lib.stream import StreamFIFO
 from ..types.dma import WriteRequest
-from ..types.packet import packet_stream
+from ..types.packet import packet_beat, packet_stream
 from ..types.virtqueue import PackedDescriptor, QueueLookup
 
 __all__ = ["UsedBatch", "UsedEntry", "UsedWrite"]
@@ -51,7 +51,7 @@ class UsedWrite(wiring.Component):
     written : stream of 16 bits
         Virtqueue of a batch that the posted path has accepted.
 
-    One descriptor a cycle and three cycles a batch.
+    One descriptor a cycle and two cycles a batch.
     """
 
     def __init__(self, width: int, queues: int, batch: int, banks: int):
@@ -76,7 +76,12 @@ class UsedWrite(wiring.Component):
         m = Module()
         m.submodules.requests = requests = StreamFIFO(WriteRequest, 2)
         m.submodules.waiting = waiting = StreamFIFO(unsigned(16), 16)
+        # The request follows when its beats are all there: whoever is granted the posted path
+        # must not make others wait for data that are still being put together.
+        batch_beats = max(16 * self.batch_size * 8 // self.width, 1)
+        m.submodules.beats = beats = StreamFIFO(packet_beat(self.width), 2 * batch_beats)
         wiring.connect(m, requests.output, wiring.flipped(self.request))
+        wiring.connect(m, beats.output, wiring.flipped(self.packet))
         batch = self.batch.payload
         slot_bits = (self.batch_size - 1).bit_length()
 
@@ -104,23 +109,21 @@ class UsedWrite(wiring.Component):
         ]
         per_beat = max(self.width // 128, 1)
         beats_each = max(128 // self.width, 1)
-        beat = self.packet.payload
+        beat = beats.input.payload
+        beat_valid = beats.input.valid
         lane = Signal(range(per_beat + 1))
         part = Signal(range(beats_each + 1))
-        free = ~self.packet.valid | self.packet.ready
+        free = ~beat_valid | beats.input.ready
         last = position + 1 == batch.count
         step = Signal()
 
-        with m.If(self.packet.ready):
-            m.d.sync += self.packet.valid.eq(0)
+        with m.If(beats.input.ready):
+            m.d.sync += beat_valid.eq(0)
         with m.FSM(name="used_write"):
             with m.State("IDLE"):
                 m.d.sync += [position.eq(0), lane.eq(0), part.eq(0)]
                 with m.If(self.batch.valid & requests.input.ready & waiting.input.ready):
-                    m.next = "REQUEST"
-            with m.State("REQUEST"):
-                m.d.comb += [requests.input.valid.eq(1), waiting.input.valid.eq(1)]
-                m.next = "FILL"
+                    m.next = "FILL"
             with m.State("FILL"):
                 with m.If(free):
                     m.d.comb += step.eq(part == beats_each - 1)
@@ -135,7 +138,7 @@ class UsedWrite(wiring.Component):
                         m.d.sync += [
                             beat.count.eq((lane + 1) << 4),
                             beat.last.eq(last),
-                            self.packet.valid.eq(last | (lane == per_beat - 1)),
+                            beat_valid.eq(last | (lane == per_beat - 1)),
                             lane.eq(Mux(lane == per_beat - 1, 0, lane + 1)),
                         ]
                     else:
@@ -143,12 +146,16 @@ class UsedWrite(wiring.Component):
                             beat.data.eq(descriptor.as_value().word_select(part, self.width)),
                             beat.count.eq(self.width // 8),
                             beat.last.eq(last & step),
-                            self.packet.valid.eq(1),
+                            beat_valid.eq(1),
                         ]
                     with m.If(step):
                         m.d.sync += position.eq(position + 1)
                         with m.If(last):
-                            m.d.comb += self.batch.ready.eq(1)
+                            m.d.comb += [
+                                self.batch.ready.eq(1),
+                                requests.input.valid.eq(1),
+                                waiting.input.valid.eq(1),
+                            ]
                             m.next = "IDLE"
 
         # The next entry is read one cycle ahead.
