@@ -95,6 +95,12 @@ class DeviceConfig:
             self.fetch_batch in (1, 2, 4, 8, 16), "fetch_batch", self.fetch_batch, "1, 2, 4, 8, 16"
         )
         _require(
+            self.read_slot_bytes >= 16 * self.fetch_batch,
+            "read_slot_bytes",
+            self.read_slot_bytes,
+            "room for a fetch of fetch_batch descriptors of 16 bytes",
+        )
+        _require(
             self.read_ahead >= 2 * self.fetch_batch and self.read_ahead.bit_count() == 1,
             "read_ahead",
             self.read_ahead,

@@ -180,12 +180,14 @@ class VirtioDevice(wiring.Component):
         m.d.comb += [
             running.eq(transport.driver_ok & ~reset.stop),
             engine.enable.eq(running),
+            engine.short_reads.eq(space.control.max_read_request == 0),
             self.intx.eq(transport.intx),
             space.interrupt_status.eq(transport.interrupt_status),
         ]
 
         # A message is taken whole or not at all, so that a reset between its two halves, which
-        # would leave the next message half taken, is impossible.
+        # would leave the next message half taken, is impossible. During a reset messages vanish:
+        # the write engine takes nothing then, and the drain must not wait for them.
         message_request = StreamFIFO(WriteRequest, 2)
         message_packet = StreamFIFO(packet_beat(width), 2)
         m.submodules.message_request = resettable(message_request)
@@ -197,13 +199,14 @@ class VirtioDevice(wiring.Component):
                 & msix.packet.valid
                 & message_request.input.ready
                 & message_packet.input.ready
+                & ~reset.stop
             ),
             message_request.input.payload.eq(msix.write_request.payload),
             message_request.input.valid.eq(take),
-            msix.write_request.ready.eq(take),
+            msix.write_request.ready.eq(take | reset.stop),
             message_packet.input.payload.eq(msix.packet.payload),
             message_packet.input.valid.eq(take),
-            msix.packet.ready.eq(take),
+            msix.packet.ready.eq(take | reset.stop),
             getattr(write, f"done_{msix_client}").ready.eq(1),
         ]
         wiring.connect(m, message_request.output, getattr(write, f"request_{msix_client}"))
@@ -217,22 +220,20 @@ class VirtioDevice(wiring.Component):
         join(self.net_rx, device.rx)
         m.d.comb += [device.open.eq(running), device.engine_reset.eq(reset.engine_reset)]
 
-        # Reset, as a drain. Without bus mastering a message may stand where it is.
+        # Reset, as a drain.
         m.d.comb += [
             reset.device_request.eq(transport.reset_request),
             reset.function_request.eq(space.flr_request),
-            reset.idle.eq(
-                read.idle
-                & write.idle
-                & (transport.interrupt_idle | ~space.control.bus_master_enable)
-            ),
-            reset.busy.eq(engine.busy),
+            reset.idle.eq(read.idle & write.idle & transport.interrupt_idle & msix.idle),
+            reset.busy.eq(engine.busy | msix.busy),
             read.stop.eq(reset.stop),
             write.stop.eq(reset.stop),
             transport.reset_done.eq(reset.device_done),
             transport.function_reset.eq(reset.function_done),
             space.flr_done.eq(reset.function_done),
             msix.clear.eq(reset.function_done),
+            msix.forget.eq(reset.engine_reset),
+            read.timeout_disable.eq(space.completion_timeout_disable),
             space.transactions_pending.eq(~read.idle),
         ]
 

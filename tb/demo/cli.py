@@ -93,7 +93,8 @@ def demo(
         say(console, f"{name}: {path}")
     say(console, f"seed: {result.seed}")
     if not result.passed:
-        fail("the device and the golden model differ", 1)
+        failed = ", ".join(check.name for check in result.checks if not check.passed)
+        fail(f"not as it should be: {failed}", 1)
 
 
 def say(console: Console, text: str) -> None:

@@ -65,7 +65,7 @@ def timeline(journey: Journey) -> str:
                     continue
                 at = crossing.at_ns
                 axes.plot([at, at], [lanes[way] - 0.3, lanes[way] + 0.3], color=color, zorder=2)
-                at = written = max(at, written + end / 20)  # neighbours' words side by side
+                at = written = max(at, written + end / 11)  # neighbours' words side by side
                 axes.text(
                     at, lanes[way] - 0.36, crossing.purpose, fontsize=7, color=color, va="bottom"
                 )

@@ -43,7 +43,9 @@ def render(result: Result) -> str:
         _figure(
             figures.rate(result),
             f"The ceiling is what {ceiling.link} allows for these frame sizes, at "
-            f"{ceiling.gbps:.2f} Gb/s a way after ACK and flow control.",
+            f"{ceiling.gbps:.2f} Gb/s a way: ACK, flow control and SKP are taken off as in the "
+            "worst case. The simulated link has no SKP and sends ACKs as traffic demands, so that "
+            "a share may pass 100%.",
         ),
         _table(("", "measured", "ceiling"), rate_rows(result), numbers=(1, 2)),
         "<h2>The wire</h2>",

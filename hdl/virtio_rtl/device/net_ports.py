@@ -14,7 +14,8 @@ class PortToPacket(wiring.Component):
     """Frames from the port, as packets; drops what arrives while nobody can take it.
 
     A frame is dropped whole when ``open`` is low at its first beat, and its rest is dropped when
-    ``cut`` strikes in the middle, so that the other side may be reset at any moment.
+    ``cut`` strikes in the middle, so that the other side may be reset at any moment; ``cut``
+    withdraws a beat that is offered.
 
     Parameters
     ----------
@@ -63,6 +64,9 @@ class PortToPacket(wiring.Component):
         ]
         with m.If(self.port.tvalid & self.port.tready):
             m.d.sync += [inside.eq(~self.port.tlast), dropping.eq(drop)]
+        with m.Elif(self.output.valid):
+            # A frame has begun when its first beat is offered: only a cut withdraws that.
+            m.d.sync += [inside.eq(1), dropping.eq(0)]
         with m.Elif(self.cut):
             m.d.sync += dropping.eq(1)
         return m

@@ -63,6 +63,8 @@ class ReadEngine(wiring.Component):
         MEM_READ.
     completions : In(tlp_stream(width))
         Never stalled but for one cycle per tag in a quarter of the time-out.
+    timeout_disable : In(1)
+        Completion Timeout Disable: reads wait for ever. [PCIe 3.0 §7.8.16]
     stop : In(1)
         No new request is taken, and no further TLP is offered.
     idle : Out(1)
@@ -88,7 +90,8 @@ class ReadEngine(wiring.Component):
     [PCIe 3.0 §2.2.7, §2.2.9, §2.3.1.1, §2.3.2, §2.8]
 
     Limitations: one function; the requester ID and traffic class of completions are not compared
-    (RxDemux or the hard IP does that); after reset, ``tags`` cycles pass before the first read.
+    (the hard IP does that; a PHY that does not must filter in its shim); after reset, ``tags``
+    cycles pass before the first read.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class ReadEngine(wiring.Component):
                 "error": Out(stream.Signature(read_error(clients))),
                 "tlp": Out(tlp_stream(width)),
                 "completions": In(tlp_stream(width)),
+                "timeout_disable": In(1),
                 "stop": In(1),
                 "idle": Out(1),
                 "unexpected": Out(1),
@@ -165,6 +169,7 @@ class ReadEngine(wiring.Component):
         connect(m, pool.free, issue.free)
         connect(m, pool.clear, tracker.clear)
         connect(m, timer.probe, tracker.probe)
+        m.d.comb += timer.hold.eq(self.timeout_disable)
         connect(m, tracker.piece, slots.piece)
         connect(m, tracker.ended, deliver.ended)
         connect(m, issue.launch, deliver.launch)

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 __all__ = ["EPOCH_BITS", "ReadTimer", "is_expired"]
 
@@ -27,6 +27,8 @@ class ReadTimer(wiring.Component):
 
     Ports
     -----
+    hold : In(1)
+        Time stands still: nothing expires.
     epoch : Out(3)
         Time, in quarters of the time-out, modulo 8.
     probe : Out(stream range(tags))
@@ -42,7 +44,13 @@ class ReadTimer(wiring.Component):
             raise ValueError(f"timeout_cycles = {timeout_cycles!r}: at least 16 * {tags} tags")
         self.tags = tags
         self.cycles_per_visit = -(-timeout_cycles // (4 * tags))
-        super().__init__({"epoch": Out(EPOCH_BITS), "probe": Out(stream.Signature(range(tags)))})
+        super().__init__(
+            {
+                "hold": In(1),
+                "epoch": Out(EPOCH_BITS),
+                "probe": Out(stream.Signature(range(tags))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -55,8 +63,9 @@ class ReadTimer(wiring.Component):
 
         with m.If(self.probe.ready):
             m.d.sync += self.probe.valid.eq(0)
-        m.d.sync += countdown.eq(countdown - 1)
-        with m.If(countdown == 0):
+        with m.If(~self.hold):
+            m.d.sync += countdown.eq(countdown - 1)
+        with m.If((countdown == 0) & ~self.hold):
             m.d.sync += [countdown.eq(self.cycles_per_visit - 1), tag.eq(tag + 1)]
             with m.If(tag == self.tags - 1):
                 m.d.sync += epoch.eq(epoch + 1)

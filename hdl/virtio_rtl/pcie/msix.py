@@ -48,6 +48,9 @@ class MSIX(wiring.Component):
         high from the next cycle on until done; requests and accesses wait. The same happens
         after a reset of the clock domain. Takes 4 cycles a vector. A request under way may
         still send its message.
+    forget
+        Strobe: nothing is pending any more (device reset); table and masks stay. ``busy`` until
+        done, 3 cycles per 32 vectors.
     idle
         No message is offered and none is being made.
 
@@ -61,8 +64,9 @@ class MSIX(wiring.Component):
     part of the same message. While MSI-X is disabled, requests are consumed without a trace.
     One message at a time can stand at the output; the next request waits for it, but a write to
     the table never does, because a posted write must not wait for our own transmissions
-    [PCIe 3.0 §2.4.1]. A read does wait: once a driver has masked a vector and has read back, no
-    message stands here. A message that is offered is not withdrawn.
+    [PCIe 3.0 §2.4.1]. A read does wait, unless the function is no bus master: once a driver has
+    masked a vector and has read back, no message stands here. A message that is offered is not
+    withdrawn.
     A pending vector that is unmasked is found by a scan: its message is offered 12 cycles after
     the write when nothing else is to do; if the whole function is unmasked, a scan of 4 cycles
     per 32 vectors and 9 per message finds what is pending. [PCI 3.0 §6.8.2] [virtio 1.4 §4.1.5.1.2]
@@ -81,6 +85,7 @@ class MSIX(wiring.Component):
                 "write_request": Out(stream.Signature(WriteRequest)),
                 "packet": Out(packet_stream(width)),
                 "clear": In(1),
+                "forget": In(1),
                 "busy": Out(1),
                 "idle": Out(1),
             }
@@ -102,7 +107,8 @@ class MSIX(wiring.Component):
         ]
         # A clear waits for the operation under way.
         clear_waits = Signal()
-        m.d.comb += self.busy.eq(clear_waits | table.busy)
+        forget_left = Signal(range(rows + 1))
+        m.d.comb += self.busy.eq(clear_waits | table.busy | (forget_left != 0))
 
         message_low = Signal(32)
         message_high = Signal(32)
@@ -131,12 +137,14 @@ class MSIX(wiring.Component):
         bus_turn = Signal()
         request_turn = Signal()
         bus_waits = Signal()
+        # Without bus mastering a message stands where it is, and a read must not wait for it.
+        read_may = output_free | ~self.control.bus_master_enable
         request_waits = Signal()
         scan_waits = Signal()
         m.d.comb += [
             bus_waits.eq(
                 self.bus.request.valid
-                & (self.bus.request.payload.write | (output_free & ~self.bus.response.valid))
+                & (self.bus.request.payload.write | (read_may & ~self.bus.response.valid))
             ),
             request_waits.eq(self.request.valid & (output_free | ~self.control.msix_enable)),
             scan_waits.eq((scan_left != 0) & output_free & allowed),
@@ -144,9 +152,12 @@ class MSIX(wiring.Component):
 
         with m.FSM(name="operation_state") as fsm:
             with m.State("IDLE"):
-                with m.If(self.busy):
+                with m.If(clear_waits | table.busy):
                     m.d.comb += table.clear.eq(clear_waits)
                     m.d.sync += clear_waits.eq(0)
+                with m.Elif(forget_left != 0):
+                    m.d.sync += row_index.eq(forget_left - 1)
+                    m.next = "FORGET_LOOKUP"
                 with m.Elif(bus_waits & (bus_turn | ~(request_waits | scan_waits))):
                     m.d.comb += self.bus.request.ready.eq(1)
                     address = self.bus.request.payload.address
@@ -179,6 +190,12 @@ class MSIX(wiring.Component):
                         row_index.eq(scan_row),
                     ]
                     m.next = "LOOKUP"
+            with m.State("FORGET_LOOKUP"):
+                m.next = "FORGET"
+            with m.State("FORGET"):
+                m.d.comb += table.clear_row.eq(1)
+                m.d.sync += forget_left.eq(forget_left - 1)
+                m.next = "IDLE"
             with m.State("LOOKUP"):
                 # The addresses stand at the memories.
                 with m.Switch(operation):
@@ -242,6 +259,8 @@ class MSIX(wiring.Component):
             m.d.sync += scan_left.eq(rows)
         with m.If(self.clear):
             m.d.sync += clear_waits.eq(1)
+        with m.If(self.forget):
+            m.d.sync += forget_left.eq(rows)
         m.d.comb += self.idle.eq(output_free & fsm.ongoing("IDLE"))
         return m
 

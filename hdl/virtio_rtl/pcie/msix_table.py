@@ -45,6 +45,8 @@ class MSIXTable(wiring.Component):
         Write bytes of the dword.
     set_masked, clear_masked, set_pending, clear_pending
         Change the vector's bits; ``vector`` and ``row_index`` have stood for one cycle at least.
+    clear_row
+        Nothing pending in the row; it has stood for one cycle at least.
     clear, busy
         Strobe: all vectors masked, nothing pending, entries 0. ``busy`` is high from the next
         cycle on until done, and after a reset of the clock domain; 4 cycles a vector.
@@ -72,6 +74,7 @@ class MSIXTable(wiring.Component):
                 "clear_masked": In(1),
                 "set_pending": In(1),
                 "clear_pending": In(1),
+                "clear_row": In(1),
                 "clear": In(1),
                 "busy": Out(1, init=1),
             }
@@ -123,9 +126,15 @@ class MSIXTable(wiring.Component):
                     | Mux(self.set_pending, bit, 0)
                 ),
                 row_write.en.eq(
-                    self.set_masked | self.clear_masked | self.set_pending | self.clear_pending
+                    self.set_masked
+                    | self.clear_masked
+                    | self.set_pending
+                    | self.clear_pending
+                    | self.clear_row
                 ),
             ]
+            with m.If(self.clear_row):
+                m.d.comb += row_write.data.pending.eq(0)
         with m.If(self.clear):
             m.d.sync += self.busy.eq(1)
         return m

@@ -49,6 +49,8 @@ class VirtqueueEngine(wiring.Component):
     -----
     enable : 1
         DRIVER_OK.
+    short_reads : 1
+        MRRS is 128 bytes.
     doorbell : stream of ``Doorbell``
     enabled_queue : stream of 16 bits
         A virtqueue that was enabled after DRIVER_OK: looked at once, as by a doorbell.
@@ -74,6 +76,7 @@ class VirtqueueEngine(wiring.Component):
         width = config.width
         members = {
             "enable": In(1),
+            "short_reads": In(1),
             "doorbell": In(stream.Signature(Doorbell)),
             "enabled_queue": In(stream.Signature(unsigned(16))),
             "readable": Out(packet_stream(width)),
@@ -139,6 +142,7 @@ class VirtqueueEngine(wiring.Component):
         # Doorbell to fetch.
         m.d.comb += [
             scheduler.enable.eq(self.enable),
+            fetch.short_reads.eq(self.short_reads),
             scheduler.doorbell_0.payload.eq(self.doorbell.payload.queue),
             scheduler.doorbell_0.valid.eq(self.doorbell.valid),
             self.doorbell.ready.eq(scheduler.doorbell_0.ready),

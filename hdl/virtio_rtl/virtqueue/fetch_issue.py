@@ -61,6 +61,8 @@ class FetchIssue(wiring.Component):
     lookup : ``QueueLookup``
     state_queue -> state : what ``FetchReceive`` knows, one cycle latency
     taken_queue -> taken_{path} : pointer of the walker, one cycle latency
+    short_reads : 1
+        MRRS is 128 bytes: no more than 8 descriptors a read.
     request : stream of ``ReadRequest``
     ticket : stream of ``FetchTicket``, one per request, in the same order
     suppression : stream of ``SuppressionUpdate``
@@ -82,6 +84,7 @@ class FetchIssue(wiring.Component):
                 "state_queue": Out(16),
                 "state": In(receive_state(self.pointer_bits)),
                 "taken_queue": Out(16),
+                "short_reads": In(1),
                 "request": Out(stream.Signature(ReadRequest)),
                 "ticket": Out(stream.Signature(FetchTicket)),
                 "suppression": Out(stream.Signature(SuppressionUpdate)),
@@ -144,7 +147,13 @@ class FetchIssue(wiring.Component):
                 start.pointer.eq(self.state.pointer),
                 start.epoch.eq(self.state.epoch),
             ]
-        to_batch_end = self.batch - (start.index & (self.batch - 1))
+        # A fetch is one read of the host: it ends where MRRS or a page could cut it.
+        in_batch = (config.descriptor_area[4:8] + start.index)[:4] & (self.batch - 1)
+        to_batch_end = Signal(range(self.batch + 1))
+        m.d.comb += to_batch_end.eq(self.batch - in_batch)
+        if self.batch == 16:
+            with m.If(self.short_reads):
+                m.d.comb += to_batch_end.eq(8 - in_batch[:3])
         to_ring_end = config.size - start.index
 
         idle = in_flight == 0

@@ -36,6 +36,8 @@ class PackedFetch(wiring.Component):
     read_request, read_packet : client of the read engine
     write_request, write_packet, write_done : client of the write engine
     taken_queue -> taken_{path} : walkers' pointers
+    short_reads : 1
+        MRRS is 128 bytes.
     write_*, commit_* : to the read-ahead stores
     committed : stream of 16 bits
     failed : 1
@@ -65,6 +67,7 @@ class PackedFetch(wiring.Component):
                 "write_packet": Out(packet_stream(width)),
                 "write_done": In(stream.Signature(unsigned(1))),
                 "taken_queue": Out(16),
+                "short_reads": In(1),
                 "write_en": Out(1),
                 "write_queue": Out(16),
                 "write_pointer": Out(pointer_bits),
@@ -107,6 +110,7 @@ class PackedFetch(wiring.Component):
             receive.issue_queue.eq(issue.state_queue),
             issue.state.eq(receive.issue_state),
             self.taken_queue.eq(issue.taken_queue),
+            issue.short_reads.eq(self.short_reads),
             self.write_en.eq(receive.write_en),
             self.write_queue.eq(receive.write_queue),
             self.write_pointer.eq(receive.write_pointer),

@@ -21,10 +21,12 @@ class FetchReceive(wiring.Component):
     bit does not [virtio 1.4 §2.8.1]. The first one that is not ends the fetch: everything behind
     it, fetches already in flight included, is thrown away and fetched again later.
 
-    A driver writes the body of a chain before it makes the head available, in any order. A
-    speculative fetch may have been read before the fetch that holds the head, so its part of
-    that chain is trusted only if a later buffer in the same fetch is already available: the
-    driver makes buffers available in order. [virtio 1.4 §2.8.6]
+    A driver writes the body of a chain before it makes the head available, in any order. Within
+    a fetch the host samples cache lines in ascending order, so a body behind its head is newer. A
+    speculative fetch may have been read before the fetch that holds the head: its part of that
+    chain is trusted only if it ends in the fetch's first cache line and a later buffer in the
+    same line, sampled in the same moment, is available, for the driver makes buffers available in
+    order; else it is read again. [virtio 1.4 §2.8.6]
 
     Only whole chains are committed to the walker, unless a chain is about to fill the store.
 
@@ -109,6 +111,9 @@ class FetchReceive(wiring.Component):
         open_now = Signal()
         chain_end = Signal(range(self.batch + 1))
         received_error = Signal()
+        # Place of the fetch's first descriptor in its cache line of four.
+        first_in_line = Signal(2)
+        in_first_line = (first_in_line + good) < 4
 
         beat = descriptors.output.payload
         descriptor = beat.descriptor
@@ -179,6 +184,9 @@ class FetchReceive(wiring.Component):
                     size.eq(self.lookup.config.size),
                     queue.eq(ticket.queue),
                     speculative.eq(ticket.speculative),
+                    first_in_line.eq(
+                        self.lookup.config.descriptor_area[4:6] + own_read.data.index[:2]
+                    ),
                     wanted.eq(ticket.epoch == own_read.data.epoch),
                     good.eq(0),
                     ended.eq(0),
@@ -195,7 +203,7 @@ class FetchReceive(wiring.Component):
                     with m.If(wanted & available & ~ended):
                         m.d.comb += self.write_en.eq(1)
                         m.d.sync += [good.eq(good + 1), open_now.eq(descriptor.next)]
-                        with m.If(~open_now):
+                        with m.If(~open_now & in_first_line):
                             m.d.sync += heads.eq(1)
                         with m.If(~descriptor.next):
                             m.d.sync += chain_end.eq(good + 1)

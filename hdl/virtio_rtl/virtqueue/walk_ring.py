@@ -114,7 +114,8 @@ class WalkRing(wiring.Component):
             self.result.payload.exhausted.eq(taken == committed),
             self.rearm.payload.eq(queue),
             item.queue.eq(queue),
-            item.slots.eq(slots + 1),
+            # Never more than the ring has, also for a chain that breaks that rule.
+            item.slots.eq(Mux(slots < size, slots + 1, size)),
         ]
         bad_table = (
             (descriptor.length[:4] != 0)
@@ -139,7 +140,7 @@ class WalkRing(wiring.Component):
                     chained.eq(0),
                 ]
             with m.Else():
-                m.d.sync += [slots.eq(slots + 1), chained.eq(1)]
+                m.d.sync += [slots.eq(Mux(slots < size, slots + 1, slots)), chained.eq(1)]
             ends_burst = ends_buffer & (buffers_left == 1) & ~joined
             with m.If(ends_burst | (next_pointer == committed) | batch_crossed):
                 m.next = "STORE"
