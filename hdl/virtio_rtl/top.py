@@ -39,9 +39,20 @@ COUNTERS = (
     Counter("completion_unexpected", "completions for no read in flight"),
     Counter("request_unsupported", "requests answered with Unsupported Request, or dropped"),
     Counter("request_poisoned", "poisoned writes that were dropped"),
+    Counter(
+        "request_aborted", "reads of BAR 0 answered with Completer Abort: longer than 128 bytes"
+    ),
     Counter("message_dropped", "messages and unknown TLPs that were dropped"),
-    Counter("transmit_dropped", "frames longer than the device sends"),
-    Counter("receive_dropped", "frames longer than the device, or the driver's buffer, takes"),
+    Counter(
+        "transmit_dropped",
+        "frames longer than the device sends, or without a byte behind the header; two in one "
+        "cycle count once",
+    ),
+    Counter(
+        "receive_dropped",
+        "frames above the MTU, longer than the driver's buffer, or lost to a buffer that broke a "
+        "rule; two in one cycle count once",
+    ),
     Counter("virtqueue_failed", "buffers that broke a rule, or virtqueue accesses that failed"),
 )
 """Counters in the vendor region of BAR 0, behind those of the transport."""
@@ -129,7 +140,11 @@ class VirtioDevice(wiring.Component):
             config.timeout_cycles,
         )
         write = WriteEngine(width, len(WRITE_CLIENTS) + 1)
-        engine = VirtqueueEngine(config, config.max_frame + net.HEADER_BYTES)
+        engine = VirtqueueEngine(
+            config,
+            config.max_frame + net.HEADER_BYTES,
+            min_receive=net.HEADER_BYTES + 1,
+        )
         m.submodules.read_engine = resettable(read)
         m.submodules.write_engine = resettable(write)
         m.submodules.virtqueues = resettable(engine)
@@ -244,15 +259,29 @@ class VirtioDevice(wiring.Component):
             counted.completion_unexpected.eq(read.unexpected),
             counted.request_unsupported.eq(bar.unsupported),
             counted.request_poisoned.eq(bar.poisoned),
+            counted.request_aborted.eq(bar.aborted),
             counted.message_dropped.eq(demux.dropped),
-            counted.transmit_dropped.eq(device.transmit_dropped),
-            counted.receive_dropped.eq(device.receive_dropped | engine.dropped),
+            counted.transmit_dropped.eq(device.transmit_dropped | engine.transmit_dropped),
+            counted.receive_dropped.eq(device.receive_dropped | engine.receive_dropped),
             counted.virtqueue_failed.eq(engine.failed),
             transport.device_error.eq(engine.failed),
             space.received_master_abort.eq(counted.read_unsupported),
             space.received_target_abort.eq(counted.read_aborted),
             space.master_data_parity.eq(counted.read_poisoned),
             space.unsupported_request.eq(bar.unsupported),
+            space.signaled_target_abort.eq(bar.aborted),
+            space.detected_parity.eq(bar.poisoned),
+            # An error that a completion tells, and a completion that nobody waits for, are
+            # advisory and count as correctable. [PCIe 3.0 §6.2.3.2.4]
+            space.correctable_error.eq(
+                (bar.unsupported & ~bar.dropped)
+                | bar.aborted
+                | read.unexpected
+                | counted.read_malformed
+            ),
+            space.nonfatal_error.eq(
+                bar.dropped | bar.poisoned | counted.read_poisoned | counted.read_timeout
+            ),
         ]
         for code, name in _CODE_COUNTERS.items():
             m.d.comb += counted[name].eq(read.error.valid & (read.error.payload.code == code))

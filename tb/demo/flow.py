@@ -9,81 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import cocotb
-from cocotb.triggers import RisingEdge, Timer
+from cocotb.triggers import Timer
 
 from demo import capture
 from demo.ceiling import ceiling
 from demo.golden import Rings, Twin, compare
-from demo.host import MESSAGE_ADDRESS, RX, TX, Host, Stalled
-from demo.loopback import STROBES
+from demo.host import RX, TX, Host, Stalled
+from demo.journey import LONE_FRAME, time_journey
+from demo.port_monitor import PortMonitor
 from demo.progress import ProgressWriter
-from demo.result import Check, Crossing, Flood, Hop, Journey, Result, WireLine
-from lib.port import reader
+from demo.result import Check, Flood, Journey, Result, WireLine
 from lib.sim import params
 from virtio_model.spec.net import HEADER_SIZE
 from virtio_rtl.config import named_config
-
-LONE_FRAME = 60
-"""Bytes of a lone packet: a 64-byte frame without its FCS."""
 
 _POLL_NS = 250
 _STALL_NS = 500_000
 _RING = 256
 _SLACK = 1 << 16
 _ALIGN = 64
-
-# What the hop timer's strobes mean, in the words of docs/architecture.md.
-_TRANSMIT_HOPS = {
-    "doorbell": "doorbell TLP decoded",
-    "scheduled": "virtqueue scheduled",
-    "fetch_issued": "descriptor read issued",
-    "fetch_received": "descriptor received",
-    "walked": "chain walked",
-    "payload_requested": "payload read issued",
-    "payload_delivered": "payload delivered",
-    "frame_out": "frame out of the port",
-}
-_RECEIVE_HOPS = {
-    "walked": "buffer taken, chain walked",
-    "payload_requested": "payload write issued",
-    "payload_delivered": "payload accepted for writing",
-}
-_USED_HOPS = {
-    "completed": "buffer completed",
-    "used_written": "used descriptor written",
-    "event_requested": "event suppression read issued",
-    "event_received": "event suppression received",
-    "interrupt": "interrupt message built",
-}
-
-
-class PortMonitor:
-    """Collects the frames that leave the transmit port."""
-
-    def __init__(self, dut: Any) -> None:
-        self.frames: list[bytes] = []
-        self.errors = 0
-        cocotb.start_soon(self._run(dut))
-
-    async def _run(self, dut: Any) -> None:
-        beat, data, keep, last, error = (
-            reader(getattr(dut, f"port_{name}"))
-            for name in ("beat", "data", "keep", "last", "error")
-        )
-        lanes = len(dut.port_keep)
-        edge, rises = RisingEdge(dut.clk), RisingEdge(dut.port_beat)
-        pieces: list[bytes] = []
-        while True:
-            await edge
-            if not beat():
-                await rises
-                continue
-            pieces.append(data().to_bytes(lanes, "little"))
-            if last():
-                frame = b"".join(pieces)
-                self.frames.append(frame[: len(frame) - lanes + keep().bit_count()])
-                self.errors += error()
-                pieces = []
 
 
 class Demo:
@@ -101,7 +45,6 @@ class Demo:
         self.ring_size = min(_RING, self.config.queue_size_max)
         self.memory_bytes = _SLACK + 2 * self.ring_size * (self.buffer_bytes + _ALIGN + 16)
         self.host = Host(dut, self.config, memory_bytes=self.memory_bytes)
-        self.period_ns = 1000 / self.config.clock_mhz
         self.lone_frame = bytes(range(LONE_FRAME))
         self.received_at: list[float] = []
         self.kicks = 0
@@ -165,16 +108,10 @@ class Demo:
         await self.refill()
         await Timer(5, "us")  # the device has read ahead and is idle
         self.dut.release.value = 0
-        out = await self.journey(
-            "transmit",
-            TX,
-            "driver writes the doorbell",
-            _TRANSMIT_HOPS | _USED_HOPS,
-            self.send_lone,
-        )
-        back = await self.journey(
-            "receive", RX, "last beat into the port", _RECEIVE_HOPS | _USED_HOPS, self.release_lone
-        )
+        out = await time_journey(self.host, self.rings, TX, self.send_lone, self.until)
+        assert self.rings.reap() == [0]
+        back = await time_journey(self.host, self.rings, RX, self.release_lone, self.until)
+        self.receive()
         return [out, back]
 
     async def send_lone(self) -> None:
@@ -185,66 +122,6 @@ class Demo:
     async def release_lone(self) -> None:
         """Let the packet that waits in the loop come back."""
         self.dut.release.value = 1
-
-    async def journey(
-        self, title: str, queue: int, first: str, hops: dict[str, str], start: Any
-    ) -> Journey:
-        """Start a packet, wait for its interrupt, read the hop timer."""
-        dut, host = self.dut, self.host
-        edge, now_cycle = RisingEdge(dut.clk), reader(dut.now)
-        rings = self.rings
-        for each in (rings.rx, rings.tx):
-            each.disable_interrupts()
-        (rings.rx if queue == RX else rings.tx).enable_interrupts()
-        await edge
-        dut.arm.value = 0
-        await edge
-        zero_ns, zero_cycle = host.now_ns(), now_cycle()
-        watch = host.root.monitor.watch(lambda packet, way: True)
-        before = len(host.root.interrupts.received)
-        await start()
-        await self.until(
-            lambda: len(host.root.interrupts.received) > before, f"interrupt of the {title} queue"
-        )
-        interrupt = host.root.interrupts.received[-1]
-        await Timer(2, "us")
-        host.root.monitor.watches.remove(watch)
-        assert interrupt.address == MESSAGE_ADDRESS, interrupt
-        assert interrupt.data == queue, interrupt
-        times, seen = reader(dut.times)(), reader(dut.seen)()
-        await edge
-        dut.arm.value = 1
-        moments = []
-        for name, words in hops.items():
-            place = STROBES.index(name)
-            assert seen >> place & 1, f"{title}: no strobe {name}"
-            cycle = times >> 32 * place & 0xFFFF_FFFF
-            moments.append(Hop(words, (cycle - zero_cycle) * self.period_ns))
-        if queue == RX:
-            place = STROBES.index("frame_in")
-            start_ns = ((times >> 32 * place & 0xFFFF_FFFF) - zero_cycle) * self.period_ns
-            self.receive()
-        else:
-            start_ns = 0.0
-            assert rings.reap() == [0]
-        # A short frame is out of the port before its buffer is completed, a long one after.
-        moments.sort(key=lambda hop: hop.at_ns)
-        moments.append(Hop("interrupt at the root port", interrupt.time_ns - zero_ns))
-        return Journey(
-            title,
-            LONE_FRAME,
-            [Hop(first, 0.0), *(Hop(hop.name, hop.at_ns - start_ns) for hop in moments)],
-            [
-                Crossing(
-                    sighting.time_ns - zero_ns - start_ns,
-                    sighting.direction,
-                    f"{sighting.packet.category}",
-                    sighting.packet.wire_size,
-                )
-                for sighting in watch.seen
-                if sighting.time_ns <= interrupt.time_ns
-            ],
-        )
 
     async def until(self, done: Any, what: str) -> None:
         """Wait, for a bounded time."""

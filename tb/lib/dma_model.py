@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
 import cocotb
 from cocotb.triggers import Event
 
 from lib.streams import StreamSink, StreamSource, cycles
-from virtio_model.memory import GuestMemory
 from virtio_rtl.types.dma import ReadRequest, WriteRequest
 from virtio_rtl.types.packet import packet_beat
 
-__all__ = ["ReadClientModel", "WriteClientModel", "packet_beats", "packet_bytes"]
+__all__ = ["DeviceMemory", "ReadClientModel", "WriteClientModel", "packet_beats", "packet_bytes"]
 
 
 def packet_beats(data: bytes, width: int, *, error: bool = False) -> list[dict[str, int]]:
@@ -45,6 +44,16 @@ async def packet_bytes(sink: StreamSink) -> tuple[bytes, bool]:
             return data, bool(beat["error"])
 
 
+class DeviceMemory(Protocol):
+    """Memory as a device sees it."""
+
+    def device_read(self, addr: int, length: int, /) -> bytes:
+        """Read bytes."""
+
+    def device_write(self, addr: int, data: bytes, /) -> None:
+        """Write bytes."""
+
+
 class ReadClientModel:
     """Answers one client's read requests from guest memory, in order, after a random latency.
 
@@ -57,7 +66,7 @@ class ReadClientModel:
         dut: Any,
         request: str,
         packet: str,
-        memory: GuestMemory,
+        memory: DeviceMemory,
         width: int,
         *,
         latency: tuple[int, int] = (20, 60),
@@ -125,7 +134,7 @@ class WriteClientModel:
         request: str,
         packet: str,
         done: str,
-        memory: GuestMemory,
+        memory: DeviceMemory,
         width: int,
         *,
         latency: tuple[int, int] = (2, 20),

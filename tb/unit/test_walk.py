@@ -234,10 +234,9 @@ class Rig:
 
     # Cases.
     def direct(self, segments: list[tuple[int, int, int]]) -> Case:
-        """A chain of direct descriptors."""
-        buffer_id = random.getrandbits(16)
+        """A chain of direct descriptors; the id that counts is the last one's."""
         ring = [
-            {"address": a, "length": n, "write": w, "id": buffer_id,
+            {"address": a, "length": n, "write": w, "id": random.getrandbits(16),
              "next": int(k < len(segments) - 1)}
             for k, (a, n, w) in enumerate(segments)
         ]  # fmt: skip

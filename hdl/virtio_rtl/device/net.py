@@ -13,6 +13,7 @@ from ..lib.prefix import AddPrefix, DropPrefix
 from ..types.axis import AXIStream
 from ..types.packet import packet_stream
 from ..types.virtqueue import WritableRequest
+from .mtu_limit import MTULimit
 from .net_ports import CutPacket, PacketToPort, PortToPacket
 
 __all__ = ["HEADER_BYTES", "OFFERED", "REQUIRED", "NetDevice"]
@@ -48,7 +49,8 @@ class NetDevice(wiring.Component):
 
     Transmit: the 12-byte packet header is taken off, the frame waits until it is whole, then it
     leaves at ``tx`` without a pause of ours. Receive: a frame waits until it is whole and good,
-    so that its length is known, and is asked a buffer for; the packet header is put in front.
+    and known to be within the MTU; a buffer of its length is asked for, and the packet header is
+    put in front.
     A receive frame that finds no buffer waits: the port stalls, nothing is dropped.
 
     Parameters
@@ -67,8 +69,11 @@ class NetDevice(wiring.Component):
         The driver is ready; frames that start to arrive while it is not are dropped.
     engine_reset : 1
         Resets the virtqueue side. Frames that wait at ``tx`` still leave.
-    transmit_dropped, receive_dropped : 1
-        A frame was dropped because it is longer than ``config.max_frame``.
+    transmit_dropped : 1
+        A frame was dropped because it is longer than ``config.max_frame``, or a packet because
+        nothing follows its header.
+    receive_dropped : 1
+        A frame was dropped because it is above the MTU.
 
     One beat a cycle. No offloads; one pair of virtqueues: receive 0, transmit 1.
     """
@@ -111,16 +116,19 @@ class NetDevice(wiring.Component):
         m.d.comb += [
             cut.cut.eq(self.engine_reset),
             transmit.lengths.ready.eq(1),
-            self.transmit_dropped.eq(transmit.dropped),
+            self.transmit_dropped.eq(transmit.dropped | strip.dropped),
         ]
 
         m.submodules.receive_port = receive_port = PortToPacket(width)
+        limit = MTULimit(width, self.config.mtu)
+        m.submodules.mtu_limit = resettable(limit)
         receive = FrameFIFO(width, beats, frames, longest)
         m.submodules.receive_fifo = resettable(receive)
         add = AddPrefix(width, _RECEIVE_HEADER)
         m.submodules.add_header = resettable(add)
         wiring.connect(m, wiring.flipped(self.rx), receive_port.port)
-        wiring.connect(m, receive_port.output, receive.input)
+        wiring.connect(m, receive_port.output, limit.input)
+        wiring.connect(m, limit.output, receive.input)
         wiring.connect(m, receive.output, add.input)
         wiring.connect(m, add.output, wiring.flipped(self.writable))
         m.d.comb += [
@@ -129,6 +137,7 @@ class NetDevice(wiring.Component):
             self.wanted.payload.length.eq(receive.lengths.payload + HEADER_BYTES),
             self.wanted.valid.eq(receive.lengths.valid),
             receive.lengths.ready.eq(self.wanted.ready),
-            self.receive_dropped.eq(receive.dropped),
+            # What is too long for the FIFO is above the MTU, and must not count twice.
+            self.receive_dropped.eq(limit.dropped),
         ]
         return m

@@ -22,8 +22,10 @@ class DropPrefix(wiring.Component):
     Ports
     -----
     input, output : packet_stream(width)
+    dropped : 1
+        Strobe: a packet vanished because it has ``length`` bytes or less. Not for ``error``.
 
-    A packet of ``length`` bytes or less vanishes. Latency two cycles; one beat a cycle, the first
+    Latency two cycles; one beat a cycle, the first
     beat of a packet while the tail of the one before it leaves.
     """
 
@@ -32,7 +34,13 @@ class DropPrefix(wiring.Component):
             raise ValueError(f"length = {length!r}: a multiple of the beat needs no shift")
         self.width = width
         self.length = length
-        super().__init__({"input": In(packet_stream(width)), "output": Out(packet_stream(width))})
+        super().__init__(
+            {
+                "input": In(packet_stream(width)),
+                "output": Out(packet_stream(width)),
+                "dropped": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -76,10 +84,12 @@ class DropPrefix(wiring.Component):
             m.d.comb += self.input.ready.eq(1)
             with m.If(self.input.valid):
                 with m.If(~have & (skipped != skip)):
-                    # A packet that ends here is shorter than the prefix.
+                    # A packet that ends here is no longer than the prefix.
                     m.d.sync += skipped.eq(Mux(beat.last, 0, skipped + 1))
+                    m.d.comb += self.dropped.eq(beat.last & ~beat.error)
                 with m.Elif(~have):
                     load()
+                    m.d.comb += self.dropped.eq(beat.last & ~longer & ~beat.error)
                 with m.Else():
                     m.d.sync += [
                         self.output.valid.eq(1),

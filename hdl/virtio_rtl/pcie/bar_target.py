@@ -55,19 +55,17 @@ class BarTarget(wiring.Component):
         beat, like ``bar_base``.
     bar_base : in, 64 bits
         The BAR as programmed; the bits inside the BAR are ignored.
-    unsupported, poisoned, aborted : out, 1 bit each
-        High for one cycle per request that was refused as unsupported (posted or not), per
-        poisoned write that was dropped, per read refused as too long.
+    unsupported, dropped, poisoned, aborted : out, 1 bit each
+        High for one cycle per request that was refused as unsupported (``dropped`` beside it if
+        it was posted), per poisoned write that was dropped, per read refused as too long.
 
     Writes of 1 to 1024 dwords become dword writes with the byte enables of the request, lowest
-    address first. One dword per cycle, also across TLPs: single-dword writes go at one a cycle.
-    Latency two cycles from ``requests`` to ``bus.request``.
+    address first, one a cycle, also across TLPs. Latency two cycles from beat to ``bus.request``.
 
     Reads of 1 to 32 dwords become dword reads, one at a time, and one completion. A dword with no
     byte enabled makes no access, neither written nor read; it reads as 0. A longer read is
-    answered with Completer Abort. Memory requests outside the BAR or with ``memory_enable`` 0,
-    and everything that is not a memory request, is answered with Unsupported Request, or dropped
-    if it is posted.
+    answered with Completer Abort. Memory requests outside the BAR or with ``memory_enable`` 0, and
+    all other requests, are answered with Unsupported Request, or dropped if they are posted.
 
     Requests are carried out in order, one at a time: writes behind a read wait until its
     completion was taken. Nothing is checked against MPS, which is never below the 128 bytes that
@@ -88,6 +86,7 @@ class BarTarget(wiring.Component):
                 "control": In(FunctionControl),
                 "bar_base": In(64),
                 "unsupported": Out(1),
+                "dropped": Out(1),
                 "poisoned": Out(1),
                 "aborted": Out(1),
             }
@@ -157,12 +156,13 @@ class BarTarget(wiring.Component):
         m.d.sync += judged.eq(started)
         m.d.comb += [
             self.unsupported.eq(judged & ((verdict == Verdict.REJECT) | (verdict == Verdict.DROP))),
+            self.dropped.eq(judged & (verdict == Verdict.DROP)),
             self.poisoned.eq(judged & (verdict == Verdict.DROP_POISONED)),
             self.aborted.eq(judged & (verdict == Verdict.ABORT)),
         ]
 
-        copied = ("traffic_class", "no_snoop", "relaxed_ordering", "requester_id", "tag")
-        copied += ("length_dw", "first_be", "last_be")
+        copied = ["traffic_class", "no_snoop", "relaxed_ordering", "requester_id", "tag"]
+        copied += ["length_dw", "first_be", "last_be"]
 
         def accept():
             """Take the first beat of a request, if there is one."""

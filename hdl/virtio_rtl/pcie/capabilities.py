@@ -147,6 +147,7 @@ def _header(layout: _Layout, device_id: int, class_code: int) -> None:
     layout.add("interrupt_status", 0x04, "19", Access.LIVE)
     layout.add("capabilities_list", 0x04, "20", reset=1)
     layout.add("master_data_parity", 0x04, "24", w1c)
+    layout.add("signaled_target_abort", 0x04, "27", w1c)
     layout.add("received_target_abort", 0x04, "28", w1c)
     layout.add("received_master_abort", 0x04, "29", w1c)
     layout.add("detected_parity", 0x04, "31", w1c)

@@ -68,6 +68,7 @@ class ConfigEvents(data.Struct):
     """Strobes that set the write-1-to-clear status bits, named as in the map."""
 
     master_data_parity: 1
+    signaled_target_abort: 1
     received_target_abort: 1
     received_master_abort: 1
     detected_parity: 1

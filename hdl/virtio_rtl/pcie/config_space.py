@@ -48,8 +48,8 @@ class ConfigSpace(wiring.Component):
         Accesses of the PCI_CFG window; it works whatever memory_enable says.
     interrupt_status, transactions_pending
         Levels shown in the Status and Device Status registers.
-    received_master_abort, received_target_abort, unsupported_request, nonfatal_error,
-    correctable_error
+    received_master_abort, received_target_abort, signaled_target_abort, detected_parity,
+    unsupported_request, nonfatal_error, correctable_error
         Strobes that set the status bits of that name.
     master_data_parity
         Strobe: a poisoned completion came. Sets Detected Parity Error and, if Parity Error
@@ -103,6 +103,8 @@ class ConfigSpace(wiring.Component):
                 "transactions_pending": In(1),
                 "received_master_abort": In(1),
                 "received_target_abort": In(1),
+                "signaled_target_abort": In(1),
+                "detected_parity": In(1),
                 "master_data_parity": In(1),
                 "unsupported_request": In(1),
                 "nonfatal_error": In(1),
@@ -161,10 +163,13 @@ class ConfigSpace(wiring.Component):
             registers.live.transactions_pending.eq(self.transactions_pending),
             events.received_master_abort.eq(self.received_master_abort),
             events.received_target_abort.eq(self.received_target_abort),
+            events.signaled_target_abort.eq(self.signaled_target_abort),
             events.master_data_parity.eq(
                 self.master_data_parity & registers.state.parity_error_response
             ),
-            events.detected_parity.eq(self.master_data_parity | own_poisoned),
+            events.detected_parity.eq(
+                self.detected_parity | self.master_data_parity | own_poisoned
+            ),
             # A request that we refuse with a completion is an advisory non-fatal error, which
             # counts as correctable. [PCIe 3.0 §6.2.3.2.4.1]
             events.unsupported_request.eq(self.unsupported_request | own_unsupported),

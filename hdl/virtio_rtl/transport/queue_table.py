@@ -135,7 +135,7 @@ class QueueTable(wiring.Component):
         write_enable = {}
         write_data = {}
         lookups = [getattr(self, f"lookup_{i}") for i in range(self.readers)]
-        answers = [{} for _ in lookups]
+        answers: list[dict[str, Signal]] = [{} for _ in lookups]
 
         def column(name, bits, init, ports):
             """One memory of all virtqueues; ``ports``: index and output of each lookup."""
@@ -200,13 +200,13 @@ class QueueTable(wiring.Component):
                 with m.Case(number):
                     m.d.comb += regs.read_data.eq(dword_value(_FIELDS.values(), readable, number))
             for field_name, area in _AREAS.items():
-                for half, name in enumerate((f"{area}_low", f"{area}_high")):
-                    number = _FIELDS[field_name].offset // 4 + half
-                    with m.Case(number):
-                        m.d.comb += regs.read_data.eq(Mux(present, stored[name], 0))
+                for half, part in enumerate((f"{area}_low", f"{area}_high")):
+                    place = _FIELDS[field_name].offset // 4 + half
+                    with m.Case(place):
+                        m.d.comb += regs.read_data.eq(Mux(present, stored[part], 0))
                     m.d.comb += [
-                        write_data[name].eq(_merge_dword(request, stored[name])),
-                        write_enable[name].eq((dword == number) & ~stored["enabled"]),
+                        write_data[part].eq(_merge_dword(request, stored[part])),
+                        write_enable[part].eq((dword == place) & ~stored["enabled"]),
                     ]
 
         for lookup, answer in zip(lookups, answers):

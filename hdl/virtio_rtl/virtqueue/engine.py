@@ -44,6 +44,8 @@ class VirtqueueEngine(wiring.Component):
         The device's configuration.
     max_packet
         Longest packet in either direction, in bytes.
+    min_receive
+        Shortest packet towards the driver, in bytes: a receive buffer must have room for it.
 
     Ports
     -----
@@ -62,17 +64,20 @@ class VirtqueueEngine(wiring.Component):
     interrupt : stream of ``InterruptRequest``
     failed : 1
         A virtqueue broke a rule or a read failed: the device needs a reset.
-    dropped : 1
-        A packet did not fit the driver's buffer.
+    transmit_dropped : 1
+        A packet was cut because it is longer than ``max_packet``.
+    receive_dropped : 1
+        A packet did not fit the driver's buffer, or that buffer broke a rule.
     events : ``HopEvents``
         Its first and last field are left to the outside.
     busy
         State in memories is being cleared after a reset.
     """
 
-    def __init__(self, config: DeviceConfig, max_packet: int):
+    def __init__(self, config: DeviceConfig, max_packet: int, *, min_receive: int = 0):
         self.config = config
         self.max_packet = max_packet
+        self.min_receive = min_receive
         width = config.width
         members = {
             "enable": In(1),
@@ -84,7 +89,8 @@ class VirtqueueEngine(wiring.Component):
             "writable": In(packet_stream(width)),
             "interrupt": Out(stream.Signature(InterruptRequest)),
             "failed": Out(1),
-            "dropped": Out(1),
+            "transmit_dropped": Out(1),
+            "receive_dropped": Out(1),
             "busy": Out(1),
             "events": Out(HopEvents),
         }
@@ -118,7 +124,7 @@ class VirtqueueEngine(wiring.Component):
         m.submodules.walk_receive, m.submodules.walk_transmit = walks
         m.submodules.service = service = Service(queues)
         m.submodules.gather = gather = Gather(width, self.max_packet)
-        m.submodules.scatter = scatter = Scatter(width)
+        m.submodules.scatter = scatter = Scatter(width, least_bytes=self.min_receive)
         m.submodules.used = used = PackedUsed(width, queues, paths, batch)
         m.submodules.event = event = EventCheck(width, queues)
 
@@ -227,7 +233,8 @@ class VirtqueueEngine(wiring.Component):
         m.d.comb += [
             used.busy.eq(inside != 0),
             self.failed.eq(Cat(fetch.failed, gather.failed, scatter.failed, event.failed).any()),
-            self.dropped.eq(scatter.dropped),
+            self.transmit_dropped.eq(gather.dropped),
+            self.receive_dropped.eq(scatter.dropped),
             self.busy.eq(stores[0].busy),
         ]
 

@@ -48,6 +48,8 @@ class Gather(wiring.Component):
         Sent with the packet's last beat; in the order of the buffers.
     failed : 1
         A buffer broke a rule of the specification, or a read failed on the bus.
+    dropped : 1
+        A packet was cut because it is longer than ``max_bytes``; its reads may be still to come.
 
     A buffer without readable bytes makes no packet and is completed at once. Writable segments
     are ignored here. One segment a cycle where a buffer has one, else one every two cycles; adds
@@ -67,6 +69,7 @@ class Gather(wiring.Component):
                 "readable": Out(packet_stream(width)),
                 "completion": Out(stream.Signature(Completion)),
                 "failed": Out(1),
+                "dropped": Out(1),
             }
         )
 
@@ -161,6 +164,7 @@ class Gather(wiring.Component):
             with m.Else():
                 m.d.comb += consume.eq(~segment.last | may_close)
 
+        m.d.sync += self.dropped.eq(0)
         with m.If(consume):
             m.d.comb += self.segment.ready.eq(1)
             m.d.sync += [
@@ -172,6 +176,7 @@ class Gather(wiring.Component):
             with m.If(segment.last):
                 m.d.comb += [self.buffer.ready.eq(1), record.valid.eq(1)]
                 m.d.sync += [
+                    self.dropped.eq((cut | too_long) & ~buffer.error),
                     left.eq(self.max_bytes),
                     requested.eq(0),
                     cut.eq(0),

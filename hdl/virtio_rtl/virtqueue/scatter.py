@@ -26,7 +26,8 @@ class Scatter(wiring.Component):
     """Writes each packet of the device into the next buffer of its virtqueue.
 
     A packet that does not fit the next buffer is dropped whole and the buffer is kept for the
-    next one: a driver never sees half a packet.
+    next one: a driver never sees half a packet. A buffer that no packet can ever fit would stop
+    the virtqueue for good; it breaks a rule, and is given back in error.
 
     Parameters
     ----------
@@ -34,6 +35,8 @@ class Scatter(wiring.Component):
         Bits of a packet beat.
     in_flight
         Packets that wait for their buffer, and buffers whose writes are on their way.
+    least_bytes
+        The device's shortest packet, in bytes.
 
     Ports
     -----
@@ -46,16 +49,17 @@ class Scatter(wiring.Component):
     completion : stream of ``Completion``
         Sent when all writes of the buffer were accepted by the posted path; in order.
     dropped : 1
-        A packet did not fit the next buffer.
+        A packet was dropped: it did not fit the next buffer, or that buffer broke a rule.
     failed : 1
-        A buffer broke a rule of the specification.
+        A buffer broke a rule of the specification, or has room for less than ``least_bytes``.
 
     One cycle a packet and one a segment; packet data pass without delay once they may.
     """
 
-    def __init__(self, width: int, in_flight: int = 64):
+    def __init__(self, width: int, in_flight: int = 64, *, least_bytes: int = 0):
         self.width = width
         self.in_flight = in_flight
+        self.least_bytes = least_bytes
         super().__init__(
             {
                 "wanted": In(stream.Signature(WritableRequest)),
@@ -129,11 +133,13 @@ class Scatter(wiring.Component):
         segment = self.segment.payload
         left = Signal(17)
         offset = Signal(32)
-        fits = ~buffer.error & (buffer.writable >= length.payload)
+        broken = Signal()
+        fits = ~broken & (buffer.writable >= length.payload)
         usable = Mux(segment.writable, segment.length - offset, 0)
         chunk = Signal(13)
         biggest = Mux(left > _CHUNK, _CHUNK, left)
         m.d.comb += [
+            broken.eq(buffer.error | (buffer.writable < self.least_bytes)),
             chunk.eq(Mux(usable < biggest, usable, biggest)),
             request.payload.address.eq(segment.address + offset),
             request.payload.length.eq(chunk),
@@ -142,7 +148,7 @@ class Scatter(wiring.Component):
             placed.payload.completion.id.eq(buffer.id),
             placed.payload.completion.slots.eq(buffer.slots),
             placed.payload.completion.written.eq(Mux(fits, length.payload, 0)),
-            placed.payload.completion.error.eq(buffer.error),
+            placed.payload.completion.error.eq(broken),
             placed.payload.wrote.eq(fits),
             verdict.payload.eq(fits),
         ]
@@ -154,10 +160,10 @@ class Scatter(wiring.Component):
                     m.d.comb += [
                         length.ready.eq(1),
                         verdict.valid.eq(1),
-                        self.failed.eq(buffer.error),
+                        self.failed.eq(broken),
                         self.dropped.eq(~fits),
                     ]
-                    with m.If(fits | buffer.error):
+                    with m.If(fits | broken):
                         m.d.comb += [self.buffer.ready.eq(1), placed.valid.eq(1)]
                         m.next = "LAY"
             with m.State("LAY"):
