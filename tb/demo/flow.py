@@ -128,8 +128,19 @@ class Demo:
         limit = self.host.now_ns() + _STALL_NS
         while not done():
             if self.host.now_ns() > limit:
-                raise Stalled(f"no {what} within {_STALL_NS} ns; {await self.host.complaint()}")
+                raise Stalled(f"no {what} within {_STALL_NS} ns; {await self.complaint()}")
             await Timer(_POLL_NS, "ns")
+
+    async def complaint(self) -> str:
+        """Return where everything stands, for the message of a stalled run."""
+        rings, port = self.rings, self.port
+        sent = sum(action == "send" for action, _ in rings.journal.actions)
+        return (
+            f"{sent} frames handed over, {len(port.frames)} left the port, "
+            f"{rings.used_count('transmit')} transmit buffers used ({rings.tx.outstanding} not "
+            f"reaped), {rings.used_count('receive')} receive buffers used "
+            f"({len(rings.journal.received)} taken); {await self.host.complaint()}"
+        )
 
     # The flood
 
@@ -160,10 +171,7 @@ class Demo:
                 progress_at = host.now_ns()
                 await Timer(_POLL_NS, "ns")
             elif host.now_ns() > progress_at + _STALL_NS:
-                raise Stalled(
-                    f"no progress for {_STALL_NS} ns: {sent} of {total} frames handed over, "
-                    f"{reaped} transmitted, {received} received; {await host.complaint()}"
-                )
+                raise Stalled(f"no progress for {_STALL_NS} ns; {await self.complaint()}")
             else:
                 await self.rest()
         end = max(time for time, _ in arrivals)

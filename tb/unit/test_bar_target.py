@@ -58,7 +58,7 @@ class Golden:
     def __init__(self) -> None:
         self.memory = bytearray(random.randbytes(SIZE))
         self.accesses: list[tuple[int, bool, int, int]] = []  # address, write, enables, data
-        self.unsupported = self.poisoned = self.aborted = 0
+        self.unsupported = self.dropped = self.poisoned = self.aborted = 0
 
     def run(self, tlp: TLP, *, enabled: bool = True) -> Answer | None:
         """Carry out a request; return its completion if it has one."""
@@ -73,8 +73,10 @@ class Golden:
             span = (4, 0)
         inside = address >= BASE and address + 4 * length <= BASE + SIZE
         if not (memory and inside and enabled):
+            posted = kind in [T.MEM_WRITE, *IGNORED]
             self.unsupported += 1
-            return None if kind in [T.MEM_WRITE, *IGNORED] else Answer(UR, *span, [])
+            self.dropped += posted
+            return None if posted else Answer(UR, *span, [])
         if kind == T.MEM_READ and length > 32:
             self.aborted += 1
             return Answer(CA, *span, [])
@@ -106,7 +108,7 @@ class Bench:
         self.golden = Golden()
         self.memory = bytearray(self.golden.memory)
         self.accesses: list[tuple[int, bool, int, int]] = []
-        self.strobes = {"unsupported": 0, "poisoned": 0, "aborted": 0}
+        self.strobes = dict.fromkeys(("unsupported", "dropped", "poisoned", "aborted"), 0)
         self.requests = StreamSource(dut, "requests", stall=stall)
         self.completion = StreamSink(dut, "completion", tlp_beat(self.width), stall=stall)
         self.bus = StreamSink(dut, "bus__request", RegisterRequest, stall=stall)

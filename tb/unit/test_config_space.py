@@ -29,6 +29,8 @@ OUR_ID = 0x0500
 STROBES = (
     "received_master_abort",
     "received_target_abort",
+    "signaled_target_abort",
+    "detected_parity",
     "master_data_parity",
     "unsupported_request",
     "nonfatal_error",
@@ -413,6 +415,8 @@ async def status_bits_are_set_by_events(dut: Any) -> None:
     where = {
         "received_master_abort": (4, 1 << 29),
         "received_target_abort": (4, 1 << 28),
+        "signaled_target_abort": (4, 1 << 27),
+        "detected_parity": (4, 1 << 31),
         "master_data_parity": (4, 1 << 24 | 1 << 31),
         "unsupported_request": (devctl, 1 << 19),
         "nonfatal_error": (devctl, 1 << 17),
@@ -730,6 +734,7 @@ def test_kernel_headers() -> None:
         ("interrupt_status", pci["PCI_STATUS"], pci["PCI_STATUS_INTERRUPT"]),
         ("capabilities_list", pci["PCI_STATUS"], pci["PCI_STATUS_CAP_LIST"]),
         ("master_data_parity", pci["PCI_STATUS"], pci["PCI_STATUS_PARITY"]),
+        ("signaled_target_abort", pci["PCI_STATUS"], pci["PCI_STATUS_SIG_TARGET_ABORT"]),
         ("received_target_abort", pci["PCI_STATUS"], pci["PCI_STATUS_REC_TARGET_ABORT"]),
         ("received_master_abort", pci["PCI_STATUS"], pci["PCI_STATUS_REC_MASTER_ABORT"]),
         ("detected_parity", pci["PCI_STATUS"], pci["PCI_STATUS_DETECTED_PARITY"]),

@@ -36,6 +36,7 @@ class Rig:
         self.readable = StreamSink(dut, "readable", packet_beat(width), stall=stall)
         self.completions = StreamSink(dut, "completion", Completion, stall=stall)
         self.failed = Strobes(dut, "failed")
+        self.dropped = Strobes(dut, "dropped")
 
     def put(self, buffers: list[tuple[list[tuple[int, int, int]], int]]) -> None:
         """Queue buffers: segments (address, length, writable), and the error mark."""
@@ -59,7 +60,7 @@ class Rig:
     async def check(self, buffers: list[tuple[list[tuple[int, int, int]], int]]) -> None:
         """Compare packets, completions and failures with what the buffers say."""
         longest = params().max_bytes
-        failures = 0
+        failures = cut = 0
         for segments, error in buffers:
             want, poisoned = b"", False
             total = sum(length for _, length, writable in segments if not writable)
@@ -69,6 +70,7 @@ class Rig:
                 poisoned |= take > 0 and address >= POISON
                 want += self.memory.peek(address, take)
             failures += poisoned or bool(error)
+            cut += total > longest and not error
             if not want:
                 continue
             got, bad = await packet_bytes(self.readable)
@@ -82,7 +84,7 @@ class Rig:
                 "written": 0, "error": error,
             }  # fmt: skip
         await nothing_more(self.dut, self.readable, self.completions)
-        assert self.failed.count == failures
+        assert (self.failed.count, self.dropped.count) == (failures, cut)
 
 
 def random_segments(longest: int) -> list[tuple[int, int, int]]:

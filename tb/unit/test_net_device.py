@@ -27,6 +27,8 @@ from virtio_rtl.types.packet import packet_beat, packet_stream
 from virtio_rtl.types.virtqueue import WritableRequest
 
 MAX_FRAME = 400
+MTU = MAX_FRAME - 18
+MAX_RECEIVED = MTU + 14
 RECEIVE_HEADER = bytes(10) + b"\x01\x00"
 
 
@@ -173,7 +175,7 @@ class Ports(wiring.Component):
         return m
 
 
-def random_frame(longest: int = MAX_FRAME) -> bytes:
+def random_frame(longest: int = MAX_RECEIVED) -> bytes:
     return random.randbytes(random.choice([1, 14, 60, random.randint(1, longest), longest]))
 
 
@@ -326,10 +328,10 @@ class Rig:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def transmits_without_the_header(dut: Any) -> None:
-    """Good frames leave as they are; too long ones and those in error do not; runts vanish."""
+    """Good frames leave as they are; too long ones, empty ones and those in error do not."""
     rig = Rig(dut, stall=0.2)
     await reset(dut)
-    expected, too_long = [], 0
+    expected, lost = [], 0
     for _ in range(60):
         length = random.choice([1, 60, random.randint(1, MAX_FRAME), MAX_FRAME, MAX_FRAME + 1, 999])
         packet = random.randbytes(12 + length)
@@ -338,14 +340,16 @@ async def transmits_without_the_header(dut: Any) -> None:
             packet = packet[: random.randint(1, 12)]
         rig.readable.queue(packet_beats(packet, rig.width, error=error))
         if len(packet) - 12 > MAX_FRAME:
-            too_long += 1
+            lost += 1
         elif len(packet) > 12 and not error:
             expected.append((packet[12:], 0))
+        elif not error:
+            lost += 1
     await rig.readable.idle()
     await until(dut, lambda: len(rig.tx.frames) >= len(expected), 8000)
     await cycles(dut, 50)
     assert list(rig.tx.frames) == expected
-    assert rig.dropped["transmit"].count == too_long
+    assert rig.dropped["transmit"].count == lost
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -357,10 +361,10 @@ async def receives_with_a_header(dut: Any) -> None:
     for _ in range(60):
         frame = random_frame()
         if random.random() < 0.1:
-            frame = random.randbytes(MAX_FRAME + random.choice([1, 300]))
+            frame = random.randbytes(MAX_RECEIVED + random.choice([1, 4, 5, 300]))
         bad = int(random.random() < 0.15)
         rig.rx.frames.append((frame, bad))
-        if len(frame) > MAX_FRAME:
+        if len(frame) > MAX_RECEIVED:
             too_long += 1
         elif not bad:
             expected.append(RECEIVE_HEADER + frame)
@@ -379,7 +383,7 @@ async def waits_for_buffers_and_loses_nothing(dut: Any) -> None:
     rig = Rig(dut, stall=0.0)
     rig.wanted.stall = rig.writable.stall = 1.0
     await reset(dut)
-    frames = [random.randbytes(MAX_FRAME) for _ in range(12)]
+    frames = [random.randbytes(MAX_RECEIVED) for _ in range(12)]
     rig.rx.frames.extend((frame, 0) for frame in frames)
     await cycles(dut, 1500)
     assert not rig.rx.idle(), "no room for twelve of the longest frames"
@@ -412,7 +416,7 @@ async def engine_reset_in_mid_frame(dut: Any) -> None:
     rig = Rig(dut, stall=0.1)
     await reset(dut)
     for _ in range(25):
-        given = [random.randbytes(random.randint(30, MAX_FRAME)) for _ in range(3)]
+        given = [random.randbytes(random.randint(30, MAX_RECEIVED)) for _ in range(3)]
         for frame in given:
             rig.readable.queue(packet_beats(bytes(12) + frame, rig.width))
             rig.rx.frames.append((frame, 0))
@@ -488,7 +492,7 @@ def test_net_ports(width: int) -> None:
 
 @pytest.mark.parametrize("width", [64, 128, 256, 512])
 def test_net_device(width: int) -> None:
-    config = replace(named_config("net-x8"), width=width, mtu=68, max_frame=MAX_FRAME)
+    config = replace(named_config("net-x8"), width=width, mtu=MTU, max_frame=MAX_FRAME)
     simulate(
         NetDevice(config), module=__name__, name=f"net_device_{width}", testcase=DEVICE_TESTS,
         params={"width": width},

@@ -10,7 +10,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from virtqueue_helper import Moves, nothing_more, spread
+from virtqueue_helper import Moves, Strobes, nothing_more, spread
 
 from lib.dma_model import packet_beats, packet_bytes
 from lib.sim import params, simulate
@@ -40,6 +40,7 @@ class Bench(wiring.Component):
         super().__init__(
             {f"{name}_i": In(packet_stream(width)) for name in names}
             | {f"{name}_o": Out(packet_stream(width)) for name in names}
+            | {f"drop_{n}_dropped": Out(1) for n in LENGTHS[width]}
         )
 
     def elaborate(self, platform: Any) -> Module:
@@ -56,6 +57,8 @@ class Bench(wiring.Component):
                 m.submodules[name] = part
                 wiring.connect(m, wiring.flipped(getattr(self, f"{name}_i")), part.input)
                 wiring.connect(m, part.output, wiring.flipped(getattr(self, f"{name}_o")))
+                if kind == "drop":
+                    m.d.comb += getattr(self, f"{name}_dropped").eq(part.dropped)
         return m
 
 
@@ -70,6 +73,7 @@ async def run(dut: Any, kind: str, length: int, sizes: list[int], stall: float) 
     source = StreamSource(dut, f"{name}_i", packet_beat(width), stall=stall)
     sink = StreamSink(dut, f"{name}_o", packet_beat(width), stall=stall)
     taken, given = Moves(dut, f"{name}_i"), Moves(dut, f"{name}_o")
+    dropped = Strobes(dut, f"{name}_dropped") if kind == "drop" else None
     await reset(dut)
     packets = [(random.randbytes(size), random.random() < 0.3) for size in sizes]
     for packet, error in packets:
@@ -87,6 +91,8 @@ async def run(dut: Any, kind: str, length: int, sizes: list[int], stall: float) 
             assert bad == error
     await source.idle()
     await nothing_more(dut, sink, wait=10)
+    if dropped:
+        assert dropped.count == sum(len(packet) <= length and not bad for packet, bad in packets)
     spans = spread(taken.cycles), (spread(given.cycles) if given.cycles else 0)
     source.stop()
     sink.stop()

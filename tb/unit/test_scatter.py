@@ -23,12 +23,13 @@ Layout = tuple[list[tuple[int, int, int]], int]  # segments (address, length, wr
 class Rig:
     """Scatter, a driver's buffers handed out one per take, and memory."""
 
-    def __init__(self, dut: Any, buffers: list[Layout], *, stall: float, latency=(2, 30)):
+    def __init__(self, dut: Any, buffers: list[Layout], *, stall: float, latency=(2, 30), mark_errors=True):
         self.dut = dut
         self.width = params().width
         start_clock(dut)
         self.memory = PatternMemory()
         self.buffers = buffers
+        self.mark_errors = mark_errors  # else the device must find them
         self.taken = 0
         self.wanted = StreamSource(dut, "wanted", WritableRequest, stall=stall)
         self.packets = StreamSource(dut, "packet", packet_beat(self.width), stall=stall)
@@ -55,7 +56,10 @@ class Rig:
             )
             room = sum(length for _, length, writable in segments if writable)
             self.records.queue(
-                [{"queue": 4, "id": self.taken, "slots": 3, "writable": room, "error": error}]
+                [{
+                    "queue": 4, "id": self.taken, "slots": 3, "writable": room,
+                    "error": error and self.mark_errors,
+                }]
             )
             self.taken += 1
 
@@ -167,6 +171,22 @@ async def a_kept_buffer_is_asked_for_once(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_useless_buffer_is_an_error(dut: Any) -> None:
+    """Room for less than the shortest packet: given back in error; with that room: kept."""
+    least = params().least_bytes
+    rooms = [0, 1, least - 1, least, 0, least + 5]
+    buffers: list[Layout] = [
+        ([(7, 60, 0), (i << 16, room, 1), (9, 60, 0)], int(room < least))
+        for i, room in enumerate(rooms)
+    ]
+    rig = Rig(dut, buffers, stall=0.2, mark_errors=False)
+    await reset(dut)
+    packets = [random.randbytes(least + more) for more in (0, 5, 9, 1, 0, 0, 6, 5)]
+    rig.put(packets)
+    assert await rig.check(packets) == len(buffers)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def data_wait_for_their_verdict(dut: Any) -> None:
     """No byte leaves before a buffer is known to hold the whole packet."""
     buffers: list[Layout] = [([(0, 64, 1)], 0)]
@@ -215,6 +235,23 @@ async def keeps_pace(dut: Any) -> None:
     assert spread(requests.cycles[:16]) == 31
 
 
+GENERAL_TESTS = [
+    "lays_packets_over_random_buffers", "a_kept_buffer_is_asked_for_once",
+    "data_wait_for_their_verdict", "completes_after_done_only", "keeps_pace",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("width", [64, 128, 256, 512])
 def test_scatter(width: int) -> None:
-    simulate(Scatter(width), module=__name__, name=f"scatter_{width}", params={"width": width})
+    simulate(
+        Scatter(width), module=__name__, name=f"scatter_{width}", testcase=GENERAL_TESTS,
+        params={"width": width},
+    )  # fmt: skip
+
+
+def test_scatter_with_least_bytes() -> None:
+    """A shortest packet of 13 bytes."""
+    simulate(
+        Scatter(128, least_bytes=13), module=__name__, name="scatter_least_bytes",
+        testcase="a_useless_buffer_is_an_error", params={"width": 128, "least_bytes": 13},
+    )  # fmt: skip

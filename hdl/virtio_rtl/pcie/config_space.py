@@ -70,8 +70,7 @@ class ConfigSpace(wiring.Component):
     captured requester id; everything else returns to its reset value.
 
     PCI_CFG window: a read puts the bytes it has read into pci_cfg_data, the others keep what was
-    written there; a read without access gives 0. Any enabled byte of pci_cfg_data triggers the
-    access. [virtio 1.4 §4.1.4.9]
+    written there; a read without access gives 0. Any enabled byte acts. [virtio 1.4 §4.1.4.9]
 
     Limitations: no extended capabilities (no AER), error messages are not sent, link status is
     that of the configuration and not of the link.

@@ -200,13 +200,13 @@ class QueueTable(wiring.Component):
                 with m.Case(number):
                     m.d.comb += regs.read_data.eq(dword_value(_FIELDS.values(), readable, number))
             for field_name, area in _AREAS.items():
-                for half, part in enumerate((f"{area}_low", f"{area}_high")):
-                    place = _FIELDS[field_name].offset // 4 + half
-                    with m.Case(place):
+                for high, part in enumerate((f"{area}_low", f"{area}_high")):
+                    at = _FIELDS[field_name].offset // 4 + high
+                    with m.Case(at):
                         m.d.comb += regs.read_data.eq(Mux(present, stored[part], 0))
                     m.d.comb += [
                         write_data[part].eq(_merge_dword(request, stored[part])),
-                        write_enable[part].eq((dword == place) & ~stored["enabled"]),
+                        write_enable[part].eq((dword == at) & ~stored["enabled"]),
                     ]
 
         for lookup, answer in zip(lookups, answers):
