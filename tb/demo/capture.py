@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from virtio_rtl.config import DeviceConfig
+
 logging.getLogger("scapy").setLevel(logging.ERROR)  # it would comment on our captures and network
 
 ETHERNET = 1
 """LINKTYPE_ETHERNET."""
 
 ETHERNET_HEADER = 14
+_TAGS = (b"\x81\x00", b"\x88\xa8")  # 802.1Q, 802.1ad
 _SECTION = b"\x0a\x0d\x0d\x0a"
 _PACKET_BLOCKS = (2, 3, 6)
 _DAMAGE = (EOFError, OSError, OverflowError, zlib.error)  # what a broken file, or gzip, raises
@@ -43,8 +46,14 @@ class Capture:
         return sum(map(len, self.frames))
 
 
-def load(path: Path, max_frame: int) -> Capture:
-    """Read a capture whose frames a device with `max_frame` can carry, or raise CaptureError."""
+def longest(frame: bytes, config: DeviceConfig) -> int:
+    """Return how long a frame may be for a configuration's MTU; a VLAN tag may come on top."""
+    tagged = frame[12:14] in _TAGS
+    return min(config.mtu + ETHERNET_HEADER + 4 * tagged, config.max_frame)
+
+
+def load(path: Path, config: DeviceConfig) -> Capture:
+    """Read a capture whose frames a configuration can carry, or raise CaptureError."""
     if not path.exists():
         raise CaptureError(f"{path}: no such file")
     if path.is_dir():
@@ -65,10 +74,10 @@ def load(path: Path, max_frame: int) -> Capture:
             raise CaptureError(
                 f"{path}: frame {number} has {len(frame)} bytes, less than an Ethernet header"
             )
-        if len(frame) > max_frame:
+        if len(frame) > (limit := longest(frame, config)):
             raise CaptureError(
-                f"{path}: frame {number} has {len(frame)} bytes, "
-                f"the configuration allows {max_frame}"
+                f"{path}: frame {number} has {len(frame)} bytes, {config.name} with its MTU of "
+                f"{config.mtu} allows {limit}"
             )
         frames.append(frame)
     if not frames:

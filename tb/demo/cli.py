@@ -60,7 +60,7 @@ def demo(
     if sample.is_relative_to(Path.cwd()):
         sample = sample.relative_to(Path.cwd())
     try:
-        frames = capture.load(Path(pcap) if pcap else sample, device_config.max_frame)
+        frames = capture.load(Path(pcap) if pcap else sample, device_config)
     except capture.CaptureError as error:
         fail(str(error), 2)
     if waves:

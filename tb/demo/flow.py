@@ -39,7 +39,7 @@ class Demo:
         self.config = named_config(options.config)
         self.options = options
         self.progress = ProgressWriter()
-        self.frames = capture.load(Path(options.sent), self.config.max_frame).frames
+        self.frames = capture.load(Path(options.sent), self.config).frames
         longest = max(LONE_FRAME, *map(len, self.frames)) + HEADER_SIZE
         self.buffer_bytes = -(-longest // _ALIGN) * _ALIGN
         self.ring_size = min(_RING, self.config.queue_size_max)

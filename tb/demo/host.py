@@ -18,7 +18,10 @@ from virtio_model.driver.pci import VirtioPciDriver
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.spec import net
 from virtio_model.spec.features import Feature, mask
+from virtio_rtl import top as device
 from virtio_rtl.config import DeviceConfig
+from virtio_rtl.regs import maps as regions
+from virtio_rtl.transport.pci import TRANSPORT_COUNTERS
 
 __all__ = ["MESSAGE_ADDRESS", "RX", "TX", "VECTOR", "Host", "Stalled"]
 
@@ -121,11 +124,21 @@ class Host:
         """Return the simulated time."""
         return float(get_sim_time("ns"))
 
+    async def counters(self) -> dict[str, int]:
+        """Read the device's event counters; those that are not 0."""
+        counts = {}
+        for number, counter in enumerate(TRANSPORT_COUNTERS + device.COUNTERS):
+            at = regions.COUNTERS.start + 4 * number
+            if count := await self.pci.access.bar_read(0, at, 4):
+                counts[counter.name] = count
+        return counts
+
     async def complaint(self) -> str:
         """Return what the device says of itself, for the message of a stalled run."""
         try:
-            status = f"device status {int(await self.pci.status()):#04x}"
+            notes = [f"device status {int(await self.pci.status()):#04x}"]
+            notes += [f"{name} {count}" for name, count in (await self.counters()).items()]
         except Exception as error:
-            status = f"device status unreadable ({error})"
-        notes = [status, *self.root.violations[:1], *map(str, self.memory.faults[:1])]
+            notes = [f"the device does not answer ({error})"]
+        notes += [*self.root.violations[:1], *map(str, self.memory.faults[:1])]
         return "; ".join(notes)

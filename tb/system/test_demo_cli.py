@@ -20,7 +20,9 @@ from demo.result import load_result
 from lib.paths import PYTHON_ROOTS, ROOT
 from virtio_rtl.config import NAMED_CONFIGS
 
-MAX_FRAME = NAMED_CONFIGS["net-x8"].max_frame
+CONFIG = NAMED_CONFIGS["net-x8"]
+MAX_FRAME = CONFIG.mtu + 14
+TAG = b"\x81\x00"
 FRAMES = [bytes([index]) * length for index, length in enumerate((14, 42, 60, 1514))]
 
 
@@ -92,7 +94,11 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "too_long": (
         lambda: pcap([*FRAMES, bytes(MAX_FRAME + 1)]),
-        f"frame 5 has {MAX_FRAME + 1} bytes, the configuration allows {MAX_FRAME}",
+        f"frame 5 has {MAX_FRAME + 1} bytes, net-x8 with its MTU of 9000 allows {MAX_FRAME}",
+    ),
+    "too_long_with_tag": (
+        lambda: pcap([bytes(12) + TAG + bytes(MAX_FRAME + 5 - 14)]),
+        f"frame 1 has {MAX_FRAME + 5} bytes, net-x8 with its MTU of 9000 allows {MAX_FRAME + 4}",
     ),
     "runt": (lambda: pcap([bytes(13)]), "frame 1 has 13 bytes, less than an Ethernet header"),
 }
@@ -117,14 +123,15 @@ def test_good_captures(kind, tmp_path):
     """Every kind of file that scapy reads gives the same frames."""
     path = tmp_path / "capture"
     path.write_bytes(GOOD[kind]())
-    assert capture.load(path, MAX_FRAME).frames == FRAMES
+    assert capture.load(path, CONFIG).frames == FRAMES
 
 
 def test_longest_frame_is_allowed(tmp_path):
     """The limit itself is allowed."""
     path = tmp_path / "capture"
-    path.write_bytes(pcap([bytes(MAX_FRAME)]))
-    assert capture.load(path, MAX_FRAME).total_bytes == MAX_FRAME
+    tagged = bytes(12) + TAG + bytes(MAX_FRAME + 4 - 14)
+    path.write_bytes(pcap([bytes(MAX_FRAME), tagged]))
+    assert capture.load(path, CONFIG).total_bytes == 2 * MAX_FRAME + 4
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -166,7 +173,7 @@ def test_save_and_load(tmp_path):
 
     path = tmp_path / "saved.pcap"
     capture.save(path, FRAMES, [5, 1_000_000_001, 2, 3])
-    assert capture.load(path, MAX_FRAME).frames == FRAMES
+    assert capture.load(path, CONFIG).frames == FRAMES
     with RawPcapReader(str(path)) as reader:
         assert reader.nano
         assert [(meta.sec, meta.usec) for _, meta in reader][:2] == [(0, 5), (1, 1)]
@@ -177,7 +184,7 @@ def test_sample_is_what_its_script_makes(tmp_path):
     path = tmp_path / "sample.pcap"
     count = make_sample.write(path)
     assert path.read_bytes() == capture.SAMPLE.read_bytes()
-    frames = capture.load(path, MAX_FRAME).frames
+    frames = capture.load(path, CONFIG).frames
     lengths = [len(frame) for frame in frames]
     assert count == len(frames)
     assert 200 <= count <= 400
@@ -205,8 +212,8 @@ def test_make_passes_the_status_on(tmp_path):
 def test_whole_demo(tmp_path):
     """A capture goes out and comes back: same frames, a report, a result, status 0."""
     path, output = tmp_path / "some.pcapng", tmp_path / "out"
-    frames = capture.load(capture.SAMPLE, MAX_FRAME).frames[:24]
-    frames += [bytes(MAX_FRAME), *FRAMES]
+    frames = capture.load(capture.SAMPLE, CONFIG).frames[:24]
+    frames += [bytes(MAX_FRAME), bytes(12) + TAG + bytes(MAX_FRAME + 4 - 14), *FRAMES]
     path.write_bytes(pcapng(frames))
     roots = os.pathsep.join(map(str, PYTHON_ROOTS))
     environment = {**os.environ, "PYTHONPATH": roots, "PCAP": str(path), "CONFIG": ""}
@@ -218,7 +225,7 @@ def test_whole_demo(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert capture.load(output / "received.pcap", MAX_FRAME).frames == frames
+    assert capture.load(output / "received.pcap", CONFIG).frames == frames
     result = load_result(output / "result.json")
     assert result.passed
     assert result.seed == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import cocotb
+from system_helper import counter
 
 from lib.net_system import NetSystem, exchange, random_cuts, random_frame, small_config
 from lib.sim import params, simulate
@@ -280,6 +281,39 @@ async def longest_frames_pass_whole(dut):
     await system.until(lambda: system.sink.frames == sent)
     await system.until(lambda: system.poll() == [] and len(system.received) == 4)
     assert [got.frame for got in system.received] == sent
+    system.host.check()
+
+
+@cocotb.test(timeout_time=400, timeout_unit="us")
+async def frames_above_the_mtu_are_not_delivered(dut):
+    """One byte too many, without and with a VLAN tag: counted, and no buffer is used for it."""
+    system = make_system(dut)
+    await system.bring_up()
+    longest = system.config.mtu + ETHERNET_HEADER
+    tag = len(VLAN_TAG)
+    frames = [
+        (b"", longest, True),
+        (b"", longest + 1, False),
+        (b"", longest + tag, False),
+        (VLAN_TAG, longest + tag, True),
+        (VLAN_TAG, longest + tag + 1, False),
+        (b"", longest, True),
+    ]
+    expected = []
+    for kind, length, delivered in frames:
+        frame = (random.randbytes(12) + (kind or b"\x08\x00") + random.randbytes(length))[:length]
+        system.net.post(12 + longest + 2 * tag)
+        system.source.send(frame)
+        if delivered:
+            expected.append(frame)
+    await system.kick(0)
+    await system.until(lambda: system.source.idle)
+    await system.until(lambda: system.poll() == [] and len(system.received) == 3)
+    await cycles(dut, 200)
+    assert system.poll() == []
+    assert [got.frame for got in system.received] == expected
+    assert await counter(system, "receive_dropped") == 3
+    assert system.queues[0].outstanding == 3
     system.host.check()
 
 

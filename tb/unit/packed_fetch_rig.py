@@ -26,8 +26,12 @@ NEXT, WRITE, INDIRECT, AVAIL, USED = 1, 2, 4, 1 << 7, 1 << 15
 class Guest:
     """Memory with nothing but rings and event suppression structures; strict about accesses."""
 
-    def __init__(self, sizes: list[int]):
-        self.configs = [queue_config(size, (queue + 1) << 24) for queue, size in enumerate(sizes)]
+    def __init__(self, sizes: list[int], *, loose: bool):
+        # Rings may start anywhere in a cache line.
+        self.configs = [
+            queue_config(size, (queue + 1 << 24) + (16 * (queue % 4) if loose else 0))
+            for queue, size in enumerate(sizes)
+        ]
         self.rings = [bytearray(16 * size) for size in sizes]
         self.flags = [0 for _ in sizes]
         self.disabled = 0
@@ -51,6 +55,24 @@ class Guest:
         assert content in (bytes(4), bytes([0, 0, 1, 0]))
         self.flags[queue] = content[2]
         self.disabled += content[2]
+
+
+class LineReads(ReadClientModel):
+    """Samples the cache lines of a read at moments of their own, in ascending order."""
+
+    async def _sample(self, request: Any, answer: dict[str, Any], ready: Event) -> None:
+        start, end = request["address"], request["address"] + request["length"]
+        lines = [(max(line, start), min(line + 64, end)) for line in range(start & ~63, end, 64)]
+        delay = random.randint(*self.latency)
+        moments = sorted(random.randint(0, delay) for _ in lines)
+        content, now = b"", 0
+        for moment, (first, last) in zip(moments, lines, strict=True):
+            await cycles(self.dut, moment - now)
+            now = moment
+            content += self.memory.device_read(first, last - first)
+        await cycles(self.dut, delay - now)
+        answer["error"], answer["data"] = False, content
+        ready.set()
 
 
 class Driver:
@@ -175,13 +197,13 @@ class Rig:
         self.batch, self.depth, width = params().batch, params().depth, params().width
         self.slow = slow
         start_clock(dut)
-        self.guest = Guest(sizes)
+        self.guest = Guest(sizes, loose=not held)
         self.drivers = [Driver(self, queue, size) for queue, size in enumerate(sizes)]
         self.work = StreamSource(dut, "work", WorkItem, stall=stall)
         self.held: Any = HeldReads(dut, self.guest, width) if held else None
         self.reads: Any = None
         if not held:
-            self.reads = ReadClientModel(
+            self.reads = LineReads(
                 dut, "read_request", "read_packet", self.guest, width, latency=latency, stall=stall
             )
         self.writes = WriteClientModel(

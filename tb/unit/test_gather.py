@@ -106,6 +106,7 @@ def random_segments(longest: int) -> list[tuple[int, int, int]]:
 async def gathers_random_buffers(dut: Any) -> None:
     """Zero-length, writable and long segments anywhere, errors, stalls: the golden packets."""
     rig = Rig(dut, stall=0.2)
+    rig.completions.stall = 0.95  # completions wait, and packets for them
     await reset(dut)
     buffers = [
         (random_segments(params().max_bytes), int(random.random() < 0.1)) for _ in range(150)
@@ -125,6 +126,7 @@ async def cuts_at_every_edge(dut: Any) -> None:
     buffers += [([(77, 1, 0), (1000, edge, 0)], 0) for edge in edges]
     buffers += [([(3000, edge, 0), (9, 1, 0), (9, 0, 0)], 0) for edge in edges]
     buffers += [([(1, longest, 0), (2, 0, 0)], 0), ([(1, 9, 1), (2, 0, 0)], 0)]
+    buffers += [([(1, longest + 1, 0), (2, 0, 0), (3, 0, 0), (4, 5, 1)], 0)]
     rig.put(buffers)
     await rig.check(buffers)
     assert all(1 <= length <= 4096 for _, length in rig.memory.reads)

@@ -239,9 +239,12 @@ async def a_cut_drops_the_rest_of_a_received_frame(dut: Any) -> None:
     for moment in range(40):
         first, second = random.randbytes(300), random.randbytes(70)
         rx.frames.append((first, 0))
+        before = received.count
         await cycles(dut, 1 + moment % 30)
         dut.cut.value = 1
+        begun = received.count > before
         await cycles(dut, 1)
+        in_middle = begun and not rx.idle()
         dut.cut.value = 0
         await until(dut, rx.idle, 2000)
         await cycles(dut, 30)
@@ -250,6 +253,7 @@ async def a_cut_drops_the_rest_of_a_received_frame(dut: Any) -> None:
         ended = bool(beats) and beats[-1].last
         assert first.startswith(whole)
         assert ended == (whole == first)
+        assert not (ended and in_middle), "the rest came after the cut"
         assert not any(beat.last for beat in beats[:-1])
         rx.frames.append((second, 0))
         assert await packet_bytes(received) == (second, False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 import pytest
-from packed_fetch_rig import Rig
+from packed_fetch_rig import AVAIL, USED, Rig
 from virtqueue_helper import Moves, until
 
 from lib.sim import params, simulate
@@ -208,6 +208,23 @@ async def a_failed_read_brings_nothing(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def only_flipped_flags_make_available(dut: Any) -> None:
+    """AVAIL must equal the wrap counter, and USED must not: three of four combinations wait."""
+    rig = Rig(dut, [100, 16], stall=0.0, held=True)
+    await rig.start()
+    driver, held = rig.drivers[1], rig.held
+    held.automatic = True
+    for flags in (0, AVAIL | USED, USED):
+        driver.put(0, 14, flags.to_bytes(2, "little"))
+        driver.kick()
+        await cycles(dut, 80)
+        assert rig.committed[1] == 0
+    driver.add_now(1)
+    driver.kick()
+    await until(dut, lambda: rig.delivered[1] == 1, 200)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_disabled_virtqueue_is_not_read(dut: Any) -> None:
     """Work for a virtqueue that is not enabled has no effect."""
     rig = Rig(dut, [100, 16, 16], stall=0.0, held=True)
@@ -246,6 +263,7 @@ def test_packed_fetch(width: int) -> None:
         "a_doorbell_during_the_read_looks_again",
         "a_failed_read_brings_nothing",
         "a_disabled_virtqueue_is_not_read",
+        "only_flipped_flags_make_available",
     ]
     if depth >= 8 * batch:  # a read-ahead store that covers the round trip
         everything.append("a_flood_is_read_back_to_back")

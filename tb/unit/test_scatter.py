@@ -23,7 +23,8 @@ Layout = tuple[list[tuple[int, int, int]], int]  # segments (address, length, wr
 class Rig:
     """Scatter, a driver's buffers handed out one per take, and memory."""
 
-    def __init__(self, dut: Any, buffers: list[Layout], *, stall: float, latency=(2, 30), mark_errors=True):
+    def __init__(self, dut: Any, buffers: list[Layout], *, stall: float, latency=(2, 30),
+                 mark_errors: bool = True):  # fmt: skip
         self.dut = dut
         self.width = params().width
         start_clock(dut)
@@ -56,10 +57,15 @@ class Rig:
             )
             room = sum(length for _, length, writable in segments if writable)
             self.records.queue(
-                [{
-                    "queue": 4, "id": self.taken, "slots": 3, "writable": room,
-                    "error": error and self.mark_errors,
-                }]
+                [
+                    {
+                        "queue": 4,
+                        "id": self.taken,
+                        "slots": 3,
+                        "writable": room,
+                        "error": error and self.mark_errors,
+                    }
+                ]
             )
             self.taken += 1
 
@@ -179,7 +185,8 @@ async def a_useless_buffer_is_an_error(dut: Any) -> None:
         ([(7, 60, 0), (i << 16, room, 1), (9, 60, 0)], int(room < least))
         for i, room in enumerate(rooms)
     ]
-    rig = Rig(dut, buffers, stall=0.2, mark_errors=False)
+    ahead: list[Layout] = [([(1 << 50, 100, 1)], 0)] * 2  # asked for, and not needed
+    rig = Rig(dut, buffers + ahead, stall=0.2, mark_errors=False)
     await reset(dut)
     packets = [random.randbytes(least + more) for more in (0, 5, 9, 1, 0, 0, 6, 5)]
     rig.put(packets)

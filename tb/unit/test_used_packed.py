@@ -151,6 +151,21 @@ async def a_flood_goes_in_whole_batches(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def linger_counts_from_the_open_batch(dut: Any) -> None:
+    """A steady flow that fills a batch within `linger` is not cut where an earlier one began."""
+    batch = params().batch
+    rig = Rig(dut, [4 * batch] * QUEUES, stall=0.0)
+    await reset(dut)
+    await cycles(dut, QUEUES)
+    gap = (LINGER - 40) // batch
+    for _ in range(4 * batch):
+        rig.put(3)
+        await cycles(dut, gap)
+    counts = await rig.check()
+    assert counts[3] == [batch] * 4
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_batch_ends_where_it_must(dut: Any) -> None:
     """At the ring's end, at a multiple of the batch, and behind a chain of several slots."""
     batch = params().batch

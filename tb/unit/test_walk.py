@@ -15,7 +15,6 @@ from amaranth.lib.wiring import In, Out
 from virtqueue_helper import (
     Moves,
     PatternMemory,
-    VectorMonitor,
     descriptor_bytes,
     nothing_more,
     queue_config,
@@ -106,7 +105,9 @@ class Case:
     segments: list[tuple[int, int, int]] = field(default_factory=list)
     error: int = 0
 
-    def golden(self, queue: int, pull: bool) -> tuple[list[dict[str, int]], dict[str, int]]:
+    def golden(
+        self, queue: int, pull: bool, size: int
+    ) -> tuple[list[dict[str, int]], dict[str, int]]:
         """Segments and record, as the docstrings of the walker say."""
         out, error = [], self.error_from()
         readable = writable = 0
@@ -124,7 +125,8 @@ class Case:
                  "writable": write, "last": int(last)}
             )  # fmt: skip
         record = {
-            "function": 0, "queue": queue, "id": self.ring[-1]["id"], "slots": len(self.ring),
+            "function": 0, "queue": queue, "id": self.ring[-1]["id"],
+            "slots": min(len(self.ring), size),
             "readable": readable, "writable": writable, "error": int(error < len(self.segments)),
         }  # fmt: skip
         return out, record
@@ -291,8 +293,7 @@ class Rig:
             return self.direct(self.random_segments(min(self.size + 2, 40)))
         if choice < 0.9:
             segments = self.random_segments(min(self.size, 100))
-            case = self.table(segments)
-            return case
+            return self.table(segments)
         return self.bad_table()
 
     def plan(self, queue: int, case: Case) -> None:
@@ -303,7 +304,7 @@ class Rig:
         """The next buffer must be the next case of its virtqueue."""
         record = await self.buffer.receive()
         queue = record.queue
-        segments, golden = self.cases[queue].popleft().golden(queue, self.pull)
+        segments, golden = self.cases[queue].popleft().golden(queue, self.pull, self.size)
         got = await self.segment.take(len(segments))
         assert got == segments, f"virtqueue {queue}, {len(segments)} segments"
         assert record == golden
@@ -373,7 +374,7 @@ async def a_table_that_cannot_be_read_is_an_error(dut: Any) -> None:
     cocotb.start_soon(rig.pump())
     while rig.cases[1]:
         seen = await rig.buffer.receive()
-        segments, record = rig.cases[1].popleft().golden(1, rig.pull)
+        segments, record = rig.cases[1].popleft().golden(1, rig.pull, rig.size)
         got = await rig.segment.take(len(segments))
         assert [s["length"] for s in got] == [s["length"] for s in segments]
         assert [s["last"] for s in got] == [s["last"] for s in segments]
