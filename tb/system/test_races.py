@@ -24,9 +24,7 @@ LOADS = (
     ("tx_stall", "longest", "flapping"),
     [
         (0.0, 1514, False),
-        (0.0, 9000, False),
         (0.0, 9000, True),
-        (0.85, 4000, False),
         (0.85, 4000, True),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from typing import Any
@@ -178,7 +179,7 @@ async def virtqueues_take_turns(dut: Any) -> None:
     for queue in range(1, queues):
         places = [place for place, other in enumerate(order) if other == queue]
         assert len(places) >= 1
-    for one, two in zip(order, order[1:]):  # never twice in a row while others are waiting
+    for one, two in itertools.pairwise(order):  # never twice in a row while others are waiting
         assert queues <= 4 or one != two or one == 0
     # While there is work, an item goes out at least in every third cycle.
     busy = moves.cycles[: queues + 1]

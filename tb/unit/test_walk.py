@@ -34,6 +34,7 @@ from virtio_rtl.types.virtqueue import Buffer, Descriptor, QueueLookup, Segment
 from virtio_rtl.virtqueue.read_ahead import ReadAhead
 from virtio_rtl.virtqueue.service import BurstRequest, BurstResult
 from virtio_rtl.virtqueue.walk import Walk
+from virtio_rtl.virtqueue.walk_ring import TABLE_ROOM
 
 QUEUES, SEGMENTS = 3, 24
 POISON = 0xBAD << 40  # tables from here on cannot be read
@@ -396,6 +397,25 @@ async def a_chain_longer_than_the_store(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def tables_wait_for_room(dut: Any) -> None:
+    """Tables are asked for ahead, but never more than there is room for, whoever stalls."""
+    rig = Rig(dut, stall=0.0)
+    for _ in range(12):
+        rig.plan(0, rig.table([(k, k + 1, 1) for k in range(16)]))
+    await rig.start()
+    rig.segment.stall = 1.0
+    rig.whole_bursts, rig.bursts = [0] * QUEUES, [0] * QUEUES
+    cocotb.start_soon(rig.pump())
+    await cycles(dut, 1500)
+    ahead = sum(length for _, length in rig.memory.reads) // 16
+    assert TABLE_ROOM - 16 < ahead <= TABLE_ROOM + SEGMENTS + 4
+    rig.segment.stall = 0.0
+    while rig.cases[0]:
+        await rig.compare()
+    await nothing_more(dut, rig.segment, rig.buffer)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def too_many_segments_are_an_error_for_pull(dut: Any) -> None:
     """A consumer that waits for the record must get it: more segments than the FIFO holds."""
     rig = Rig(dut, stall=0.0)
@@ -454,6 +474,7 @@ EVERYWHERE = [
     "walks_random_chains", "a_table_that_cannot_be_read_is_an_error",
     "a_chain_longer_than_the_store", "pull_waits_for_a_buffer",
     "too_many_segments_are_an_error_for_pull",
+    "tables_wait_for_room",
 ]  # fmt: skip
 
 

@@ -67,8 +67,8 @@ class MTULimit(wiring.Component):
         # comparison of its count. That beat is never the one with the tag: 68 bytes follow.
         untagged = self.mtu + ETHERNET_HEADER_BYTES
         limits = {"untagged": untagged, "tagged": untagged + VLAN_TAG_BYTES}
-        index_max = limits["tagged"] // lanes + 1
-        index = Signal(range(index_max + 1))
+        # Number of the beat; it may wrap, since what is past both limits stays past them.
+        index = Signal(range(limits["tagged"] // lanes + 2))
         too_long = {}
         for name, limit in limits.items():
             # The longest frame allowed ends in beat `final`, which then has `rest` bytes.
@@ -87,7 +87,7 @@ class MTULimit(wiring.Component):
         type_bytes = beat.data[8 * type_lane : 8 * (type_lane + 2)]
         is_tag = Cat(type_bytes == int.from_bytes(value, "little") for value in _TAG_TYPES).any()
         with m.If(moved):
-            m.d.sync += index.eq(Mux(beat.last, 0, index + (index != index_max)))
+            m.d.sync += index.eq(Mux(beat.last, 0, index + 1))
             with m.If(index == type_beat):
                 m.d.sync += tagged.eq(is_tag)
 

@@ -32,8 +32,8 @@ class PackedUsed(wiring.Component):
     [virtio 1.4 §2.8.7]. Up to ``batch`` descriptors share one write. A batch is closed when it is
     full, at a multiple of ``batch`` in the ring (so that writes stay aligned), at the ring's end
     and behind a chain of several slots; else as soon as no buffer is in the device any more, and
-    at the latest ``linger`` cycles after its first entry, twice that if several virtqueues are busy: a
-    lone buffer is not delayed, a flood is batched.
+    at the latest ``linger`` cycles after its first entry, twice that if several virtqueues are
+    busy: a lone buffer is not delayed, a flood is batched.
 
     Parameters
     ----------
