@@ -18,9 +18,7 @@ __all__ = ["main"]
 
 app = typer.Typer(add_completion=False, help="Generate a virtio device.", no_args_is_help=True)
 
-ConfigName = Annotated[
-    str, typer.Option("--config", envvar="CONFIG", help="Named configuration.")
-]
+ConfigName = Annotated[str, typer.Option("--config", envvar="CONFIG", help="Named configuration.")]
 
 
 def _config(name: str) -> DeviceConfig:

@@ -1,6 +1,6 @@
 """The network device. [virtio 1.4 §5.1]"""
 
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -108,6 +108,7 @@ class NetDevice(wiring.Component):
         m.submodules.cut = cut = CutPacket(width)
         m.submodules.transmit_fifo = transmit = FrameFIFO(width, beats, frames, longest)
         m.submodules.transmit_port = transmit_port = PacketToPort(width)
+        drop_owed = Signal()
         wiring.connect(m, wiring.flipped(self.readable), strip.input)
         wiring.connect(m, strip.output, cut.input)
         wiring.connect(m, cut.output, transmit.input)
@@ -116,8 +117,12 @@ class NetDevice(wiring.Component):
         m.d.comb += [
             cut.cut.eq(self.engine_reset),
             transmit.lengths.ready.eq(1),
-            self.transmit_dropped.eq(transmit.dropped | strip.dropped),
+            self.transmit_dropped.eq(transmit.dropped | strip.dropped | drop_owed),
         ]
+        # Two at once are counted one after the other; a frame too long has beats enough for that.
+        m.d.sync += drop_owed.eq(
+            (transmit.dropped & strip.dropped) | (drop_owed & (transmit.dropped | strip.dropped))
+        )
 
         m.submodules.receive_port = receive_port = PortToPacket(width)
         limit = MTULimit(width, self.config.mtu)
