@@ -213,9 +213,10 @@ async def a_closed_port_drops_whole_frames(dut: Any) -> None:
     rx.frames.extend((frame, 0) for frame in frames)
     opened = []
     while not rx.idle():
-        opened.append(len(opened) % 3 == 0 or random.random() < 0.5)
+        opened.append([True, False, random.random() < 0.5][len(opened) % 3])
         dut.open.value = int(opened[-1])
-        await cycles(dut, random.choice([1, 2, 10, 60]))
+        # Each once for long enough that frames begin.
+        await cycles(dut, 100 if len(opened) < 3 else random.choice([1, 2, 10, 60]))
     got = []
     await cycles(dut, 60)
     while len(received):
