@@ -18,6 +18,7 @@ from rich.table import Table
 from bench.scenario import RING_SIZE, Scenario, scenarios
 from demo.cli import DEFAULT_CONFIG, fail, parse_seed, say
 from demo.progress import PROGRESS, ProgressView
+from demo.words import reason
 from lib.paths import BUILD
 from virtio_rtl.config import ConfigError, DeviceConfig, named_config
 
@@ -25,9 +26,10 @@ FOLDER = BUILD / "bench"
 _LIMIT_S = 7200
 _WIDTH = 120
 _CAPTION = (
-    "Mpps each way; bytes on the wire per frame, in brackets what the design page expects; Gb/s "
-    "with ACK and flow control. The ceiling allows for these and for SKP in the worst case; this "
-    "link has no SKP, and ACKs only as traffic demands, so a share may pass 100%."
+    "Mpps each way; bytes on the wire per frame, in brackets what the wire model expects; Gb/s "
+    "with ACK and flow control. The ceiling is the wire model's and allows for these and for SKP "
+    "in the worst case; this link has no SKP, and ACKs only as traffic demands, so a share may "
+    "pass 100%."
 )
 
 app = typer.Typer(add_completion=False)
@@ -52,13 +54,17 @@ def run(
     results.unlink(missing_ok=True)
     progress = folder.resolve() / "progress"
     failure = ""
-    with ProgressView(console, progress, "building the simulator"):
-        with contextlib.redirect_stdout(io.StringIO()):  # the console has its own
+    name = f"bench_{config.name}"
+    try:
+        with (
+            ProgressView(console, progress, "building the simulator"),
+            contextlib.redirect_stdout(io.StringIO()),  # the console has its own
+        ):
             try:
                 simulate(
                     BenchDevice(config),
                     module="bench.flow",
-                    name=f"bench_{config.name}",
+                    name=name,
                     params={
                         "config": config.name,
                         "ring_size": ring_size,
@@ -70,11 +76,12 @@ def run(
                     limit_s=_LIMIT_S,
                 )
             except SimulationFailed as error:
-                failure = str(error)
+                failure = f"{reason(str(error))}; log: {BUILD / 'sim' / name / 'sim.log'}"
+    finally:
+        progress.unlink(missing_ok=True)
     paths = [parts / f"{number}.json" for number in range(len(wanted))]
     records = [json.loads(path.read_text()) for path in paths if path.exists()]
     shutil.rmtree(parts)
-    progress.unlink()
     if records:
         results.write_text(json.dumps(records, indent=1) + "\n")
     return records, failure
@@ -95,7 +102,7 @@ def table(records: list[dict[str, Any]]) -> Table:
     for line in records:
         made.add_row(
             line["direction"],
-            str(line["frame_bytes"]),
+            f"{line['frame_bytes']:,}",
             f"{line['mpps']:.2f}",
             f"{line['ceiling_mpps']:.2f}",
             f"{line['ratio']:.0%}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from demo.ceiling import Direction, ceiling
+from demo.ceiling import Direction, ceiling, raw_gbps
 from virtio_rtl.config import DeviceConfig
 
 BATCH = 32
@@ -69,13 +69,6 @@ class Window:
     gbps_down: float
     doorbells: int
     peak_reads: int
-
-
-def raw_gbps(config: DeviceConfig) -> float:
-    """Return the link's rate after line coding: all that TLPs and DLLPs can share."""
-    transfers = {1: 2.5 * 8 / 10, 2: 5.0 * 8 / 10}
-    rate = transfers.get(config.generation, 2.0**config.generation * 128 / 130)
-    return rate * config.lanes
 
 
 def record(

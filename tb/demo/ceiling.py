@@ -1,4 +1,4 @@
-"""The design page's ceiling (`virtio_model.wire`) for a configuration and a mix of frames."""
+"""The wire model's ceiling (`virtio_model.wire`) for a configuration and a mix of frames."""
 
 from __future__ import annotations
 
@@ -30,11 +30,18 @@ _BYTES = {
 
 
 def link_gbps(config: DeviceConfig) -> float:
-    """Return what one direction of the link carries; other widths than the page's by proportion."""
+    """Return what one direction of the link carries; unknown widths by proportion."""
     try:
         return Link(config.lanes, config.generation).gbps
     except KeyError:
         return GEN3_X8.gbps * config.lanes / GEN3_X8.lanes * 2.0 ** (config.generation - 3)
+
+
+def raw_gbps(config: DeviceConfig) -> float:
+    """Return the link's rate after line coding: all that TLPs and DLLPs can share."""
+    transfers = {1: 2.5 * 8 / 10, 2: 5.0 * 8 / 10}
+    rate = transfers.get(config.generation, 2.0**config.generation * 128 / 130)
+    return rate * config.lanes
 
 
 def ceiling(config: DeviceConfig, lengths: Iterable[int], direction: Direction) -> Ceiling:

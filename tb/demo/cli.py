@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from demo import capture
+from demo.words import counted
 from virtio_rtl.config import ConfigError, named_config
 
 DEFAULT_CONFIG = "net-x8"
@@ -74,8 +75,8 @@ def demo(
     files = simulation.Files(Path(output) if output else simulation.FOLDER)
     say(
         console,
-        f"{device_config.name}: {len(frames.frames)} frames, {frames.total_bytes} bytes "
-        f"of {frames.path}",
+        f"{device_config.name}: {counted(len(frames.frames), 'frame')}, "
+        f"{counted(frames.total_bytes, 'byte')} of {frames.path}",
     )
     try:
         result = simulation.run(device_config, frames, number, files, console)

@@ -11,6 +11,15 @@ from demo.result import Journey, Result, waits_for_host
 
 UP, DOWN, INSIDE, LIMIT = "#c2571a", "#2b6cb0", "#4a7c59", "#b8b8b8"
 _INK = "#222222"
+_PURPOSES = {
+    "frames": "#4a7c59",
+    "descriptors": "#2b6cb0",
+    "doorbell": "#c2571a",
+    "suppression": "#8a5a9e",
+    "interrupt": "#c79a1e",
+}
+"""Colours of the wire chart, in the order of its bars."""
+_OTHER = "#7a7a7a"
 
 
 @contextmanager
@@ -47,7 +56,7 @@ def timeline(journey: Journey) -> str:
         for row, (name, start, stop) in enumerate(steps):
             color = DOWN if waits_for_host(name) else INSIDE
             axes.barh(row, max(stop - start, end / 400), left=start, height=0.62, color=color)
-            label, inside = f"{stop - start:.0f} ns", stop > 0.8 * end
+            label, inside = f"{stop - start:,.0f} ns", stop > 0.8 * end
             axes.text(
                 start - end / 120 if inside else max(stop, start + end / 400) + end / 120,
                 row,
@@ -77,6 +86,7 @@ def timeline(journey: Journey) -> str:
         axes.set_ylim(rows + 2.5, -0.7)
         axes.set_xlim(min(0, *(c.at_ns for c in journey.crossings), 0) - end / 100, end * 1.03)
         axes.set_xlabel("ns")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.grid(axis="x", color="#eeeeee")
         axes.set_axisbelow(True)
     return out[0]
@@ -85,31 +95,29 @@ def timeline(journey: Journey) -> str:
 def rate(result: Result) -> str:
     """Draw the measured rate beside the link's ceiling."""
     flood, ceiling = result.flood, result.ceiling
-    bars = [("ceiling of the link", ceiling.mpps, LIMIT)]
-    if flood.steady_mpps is not None:
-        bars.append(("without ramp-up", flood.steady_mpps, INSIDE))
-    bars.append(("whole capture", flood.mpps, INSIDE))
+    bars = [("ceiling, whole capture", ceiling.mpps, LIMIT, 0.0)]
+    bars.append(("measured, whole capture", flood.mpps, INSIDE, ceiling.mpps))
+    if steady := flood.steady:
+        bars.append(("ceiling, steady", steady.model_mpps, LIMIT, 0.0))
+        bars.append(("measured, steady", steady.mpps, INSIDE, steady.model_mpps))
     with _figure(9.6, 0.36 * len(bars) + 0.75) as (_, axes, out):
-        for row, (_, value, color) in enumerate(bars):
+        for row, (_, value, color, limit) in enumerate(bars):
             axes.barh(row, value, height=0.62, color=color)
-            share = "" if row == 0 else f"  ({value / ceiling.mpps:.0%})"
+            share = f"  ({value / limit:.0%})" if limit else ""
             axes.text(value, row, f" {value:.2f}{share}", va="center", fontsize=8)
-        axes.set_yticks(range(len(bars)), [name for name, _, _ in bars])
+        axes.set_yticks(range(len(bars)), [name for name, *_ in bars])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
-        axes.set_xlim(0, max(value for _, value, _ in bars) * 1.15)
+        axes.set_xlim(0, max(value for _, value, *_ in bars) * 1.15)
         axes.set_xlabel("million frames per second, out and back in at once")
     return out[0]
 
 
 def wire(result: Result) -> str:
-    """Draw the bytes on the wire per frame by purpose, and what the design page expects."""
+    """Draw the bytes on the wire per frame by purpose, and what the wire model expects."""
     flood, ceiling = result.flood, result.ceiling
-    purposes = sorted(
-        {line.purpose for line in flood.wire},
-        key=lambda name: -sum(line.wire_bytes for line in flood.wire if line.purpose == name),
-    )
-    shades = ["#4a7c59", "#2b6cb0", "#c2571a", "#8a5a9e", "#c79a1e", "#7a7a7a", "#56a3a6"]
+    found = {line.purpose for line in flood.wire}
+    purposes = [name for name in _PURPOSES if name in found] + sorted(found - _PURPOSES.keys())
     bars = [
         ("up", "device to host", ceiling.wire_up),
         ("down", "host to device", ceiling.wire_down),
@@ -117,7 +125,7 @@ def wire(result: Result) -> str:
     with _figure(9.6, 1.9) as (_, axes, out):
         for row, (way, _, expected) in enumerate(bars):
             left = 0.0
-            for index, purpose in enumerate(purposes):
+            for purpose in purposes:
                 size = sum(
                     line.wire_bytes
                     for line in flood.wire
@@ -128,7 +136,7 @@ def wire(result: Result) -> str:
                     size / flood.frames,
                     left=left,
                     height=0.5,
-                    color=shades[index % len(shades)],
+                    color=_PURPOSES.get(purpose, _OTHER),
                     label=purpose if row == 0 else None,
                 )
                 left += size / flood.frames
@@ -136,7 +144,7 @@ def wire(result: Result) -> str:
             axes.text(
                 max(left, expected),
                 row,
-                f"  {left:.0f}; design page {expected:.0f}",
+                f"  {left:,.0f}; model {expected:,.0f}",
                 va="center",
                 fontsize=8,
             )
@@ -145,5 +153,6 @@ def wire(result: Result) -> str:
         axes.set_ylim(1.5, -0.5)
         axes.set_xlim(0, axes.get_xlim()[1] * 1.2)
         axes.set_xlabel("bytes on the wire per frame")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.legend(loc="upper left", bbox_to_anchor=(0, 1.32), ncols=7, frameon=False, fontsize=8)
     return out[0]

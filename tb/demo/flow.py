@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,13 @@ from demo.host import RX, TX, Host, Stalled
 from demo.journey import LONE_FRAME, time_journey
 from demo.port_monitor import PortMonitor
 from demo.progress import ProgressWriter
-from demo.result import Check, Flood, Journey, Result, WireLine
+from demo.result import HOST_LATENCY, Check, Flood, Journey, Result, WireLine
+from demo.steady import Arrival, steady
+from demo.words import counted
+from lib.pcie.monitor import DOWN, UP
 from lib.sim import params
-from virtio_model.spec.net import HEADER_SIZE
+from virtio_model.spec.features import Feature
+from virtio_model.spec.net import HEADER_SIZE, NetFeature
 from virtio_rtl.config import named_config
 
 _POLL_NS = 250
@@ -72,7 +75,7 @@ class Demo:
         tell("comparing with the golden model", 0, 0)
         everything = [self.lone_frame, *self.frames]
         self.twin.replay(self.rings.journal, everything)
-        checks = compare(self.rings, self.twin, everything, self.port.frames)
+        checks = compare(self.rings, self.twin, everything, self.port.frames, lone=1)
         checks.append(self.bus_check())
         capture.save(
             Path(self.options.received),
@@ -174,13 +177,13 @@ class Demo:
                 raise Stalled(f"no progress for {_STALL_NS} ns; {await self.complaint()}")
             else:
                 await self.rest()
-        end = max(time for time, _ in arrivals)
+        end = max(arrival.time_ns for arrival in arrivals)
         wire = host.root.monitor.snapshot() - before
         return Flood(
             frames=total,
             frame_bytes=sum(map(len, self.frames)),
             time_ns=round(end - start, 3),
-            steady_mpps=steady_mpps(arrivals),
+            steady=steady(self.config, [*map(len, self.frames)], arrivals),
             ring_size=self.ring_size,
             doorbells=self.kicks,
             interrupts=len(host.root.interrupts.received) - interrupts,
@@ -200,15 +203,19 @@ class Demo:
         for queue in queues:
             queue.disable_interrupts()
 
-    def note_arrivals(self) -> list[tuple[float, int]]:
-        """Note from now on when received frames show in the ring: (time, how many so far)."""
-        arrivals: list[tuple[float, int]] = []
+    def note_arrivals(self) -> list[Arrival]:
+        """Note from now on when received frames show in the ring."""
+        arrivals: list[Arrival] = []
         first, last = self.rings.rx.desc_addr, self.rings.rx.desc_addr + 16 * self.ring_size
 
         def written(addr: int, data: bytes) -> None:
             if first <= addr < last:
-                before = arrivals[-1][1] if arrivals else 0
-                arrivals.append((self.host.now_ns(), before + len(data) // 16))
+                before = arrivals[-1].frames if arrivals else 0
+                account = self.host.root.monitor.snapshot()
+                up, down = (
+                    round(account.gbps(way, dllps=True) * account.time_ns / 8) for way in (UP, DOWN)
+                )
+                arrivals.append(Arrival(account.time_ns, before + len(data) // 16, up, down))
 
         self.host.memory.write_hooks.append(written)
         return arrivals
@@ -223,22 +230,30 @@ class Demo:
             return Check("rules of PCIe", False, str(error).splitlines()[0][:200])
         target = self.host.root.target
         if self.port.errors:
-            return Check("rules of PCIe", False, f"{self.port.errors} frames marked as bad")
-        return Check("rules of PCIe", True, f"{target.reads} reads, {target.writes} writes")
+            return Check(
+                "rules of PCIe", False, f"{counted(self.port.errors, 'frame')} marked as bad"
+            )
+        return Check(
+            "rules of PCIe",
+            True,
+            f"{counted(target.reads, 'read')}, {counted(target.writes, 'write')}",
+        )
 
     def result(self, flood: Flood, journeys: list[Journey], checks: list[Check]) -> Result:
         """Put everything together."""
-        host = self.host
+        host, latency = self.host, self.host.root.target.latency
+        checker = host.root.target.checker
         return Result(
             config=asdict(self.config),
             capture=self.options.capture,
             seed=self.options.seed,
             device={
                 "MAC address": ":".join(f"{octet:02x}" for octet in host.mac),
-                "features": f"{host.features:#x}",
-                "host reads": f"{host.root.target.latency.mean_ns:.0f} ns on average",
-                "payload, read request": f"{host.root.target.checker.max_payload}, "
-                f"{host.root.target.checker.max_read_request} bytes",
+                "features negotiated": ", ".join(feature_names(host.features)),
+                HOST_LATENCY: f"{latency.low_ns:,.0f} to {latency.high_ns:,.0f} ns, "
+                f"mean {latency.mean_ns:,.0f}",
+                "largest payload of a TLP (MPS)": f"{checker.max_payload:,} bytes",
+                "largest read request (MRRS)": f"{checker.max_read_request:,} bytes",
             },
             flood=flood,
             ceiling=ceiling(self.config, map(len, self.frames), "both"),
@@ -247,12 +262,12 @@ class Demo:
         )
 
 
-def steady_mpps(arrivals: Sequence[tuple[float, int]]) -> float | None:
-    """Return the rate between the first and the last arrival; None if there are too few."""
-    if len(arrivals) < 8:
-        return None
-    (start, before), (end, after) = arrivals[0], arrivals[-1]
-    return (after - before) / (end - start) * 1e3
+def feature_names(features: int) -> list[str]:
+    """Return the names that the virtio specification gives to the features of a set."""
+    names: dict[int, str] = {bit.value: f"VIRTIO_F_{bit.name}" for bit in Feature}
+    names |= {bit.value: f"VIRTIO_NET_F_{bit.name}" for bit in NetFeature}
+    places = range(features.bit_length())
+    return [names.get(at, f"bit {at}") for at in places if features >> at & 1]
 
 
 @cocotb.test()

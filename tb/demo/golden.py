@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from demo.result import Check
+from demo.words import counted
 from virtio_model.device.net import GoldenNet
 from virtio_model.device.packed_queue import DevicePackedQueue
 from virtio_model.driver.framing import ONE_PIECE
@@ -134,35 +135,43 @@ class Twin:
                     self.rings.receive()
 
 
-def compare(rtl: Rings, twin: Twin, frames: Sequence[bytes], port: Sequence[bytes]) -> list[Check]:
-    """Compare a finished run with the golden model's."""
+def compare(
+    rtl: Rings, twin: Twin, frames: Sequence[bytes], port: Sequence[bytes], *, lone: int = 0
+) -> list[Check]:
+    """Compare a finished run with the golden model's.
+
+    lone: 1 if the first of the frames is no part of the capture.
+    """
+    note = f" ({len(frames) - lone:,} of the capture and the lone one)" if lone else ""
     golden, ours = twin.rings.journal, rtl.journal
     checks = [
-        same("frames at the port", port, twin.transmitted, "frames"),
-        same("frames received", [got.frame for got in ours.received], list(frames), "frames"),
+        same("frames at the port", port, twin.transmitted, "frame", note),
+        same("frames received", [got.frame for got in ours.received], list(frames), "frame", note),
         same(
             "packet headers",
             [got.header for got in ours.received],
             [got.header for got in golden.received],
-            "headers",
+            "header",
         ),
     ]
     for name in ("transmit", "receive"):
         checks.append(
-            same(f"used descriptors, {name}", ours.used[name], golden.used[name], "descriptors")
+            same(f"used descriptors, {name}", ours.used[name], golden.used[name], "descriptor")
         )
     checks.append(_same_memory(rtl, twin))
     return checks
 
 
-def same(name: str, ours: Sequence[Any], golden: Sequence[Any], unit: str) -> Check:
-    """Compare two sequences; say where they part."""
+def same(name: str, ours: Sequence[Any], golden: Sequence[Any], unit: str, note: str = "") -> Check:
+    """Compare two sequences of `unit`; say where they part."""
     if len(ours) != len(golden):
-        return Check(name, False, f"{len(ours)} instead of {len(golden)} {unit}")
+        return Check(name, False, f"{len(ours):,} instead of {counted(len(golden), unit)}")
     for index, (mine, theirs) in enumerate(zip(ours, golden, strict=True)):
         if mine != theirs:
-            return Check(name, False, f"number {index} differs: {_show(mine)}, not {_show(theirs)}")
-    return Check(name, True, f"{len(ours)} {unit}")
+            return Check(
+                name, False, f"number {index:,} differs: {_show(mine)}, not {_show(theirs)}"
+            )
+    return Check(name, True, counted(len(ours), unit) + note)
 
 
 def _show(value: Any) -> str:
@@ -181,7 +190,7 @@ def _same_memory(rtl: Rings, twin: Twin) -> Check:
             ours[at : at + EVENT_SIZE] = golden[at : at + EVENT_SIZE] = bytes(EVENT_SIZE)
     name = "guest memory"
     if ours == golden:
-        return Check(name, True, f"{size} bytes")
+        return Check(name, True, f"{size:,} bytes")
     at = next(index for index in range(size) if ours[index] != golden[index])
     count = sum(mine != theirs for mine, theirs in zip(ours, golden, strict=True))
-    return Check(name, False, f"{count} of {size} bytes differ, the first at {base + at:#x}")
+    return Check(name, False, f"{count:,} of {size:,} bytes differ, the first at {base + at:#x}")

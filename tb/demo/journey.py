@@ -84,7 +84,7 @@ async def time_journey(
     dut.arm.value = 1
     start_ns = moment("frame_in") if receive else 0.0
     found = [Hop(words, moment(name)) for name, words in hops.items()]
-    # A short frame is out of the port before its buffer is completed, a long one after.
+    # A short frame's buffer is completed before the frame is out of the port, a long one's after.
     found.sort(key=lambda hop: hop.at_ns)
     found.append(Hop("interrupt at the root port", interrupt.time_ns - zero_ns))
     return Journey(

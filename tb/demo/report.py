@@ -7,8 +7,9 @@ from html import escape
 from pathlib import Path
 
 from demo import figures
-from demo.result import Journey, Result
-from demo.table import rate_rows, verdict
+from demo.result import HOST_LATENCY, Journey, Result
+from demo.table import TOO_FEW, rate_rows, verdict
+from demo.words import counted
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff;
@@ -24,39 +25,68 @@ figure { margin: .6rem 0; } svg { max-width: 100%; height: auto; }
 figcaption { color: #666; font-size: .87rem; }
 """
 
+_FIELDS = {
+    "name": ("configuration", ""),
+    "device": ("device type", ""),
+    "width": ("datapath", " bits"),
+    "clock_mhz": ("clock", " MHz"),
+    "queue_pairs": ("queue pairs", ""),
+    "queue_size_max": ("largest virtqueue", " descriptors"),
+    "msix_vectors": ("MSI-X vectors", ""),
+    "read_tags": ("reads in flight, at most", ""),
+    "read_slot_bytes": ("longest read request", " bytes"),
+    "fetch_batch": ("descriptors per fetch, at most", ""),
+    "read_ahead": ("descriptors read ahead, per virtqueue", ""),
+    "completion_timeout_us": ("completion timeout", " µs"),
+    "max_frame": ("longest frame without FCS", " bytes"),
+    "mtu": ("MTU", " bytes"),
+}
+"""Fields of a configuration: words for people, and the unit."""
+
+_SAID_ELSEWHERE = {"mac", "lanes", "generation"}
+
 
 def render(result: Result) -> str:
     """Return the report's HTML."""
     flood, ceiling = result.flood, result.ceiling
     outcome = (
-        '<span class="same">as the golden model, bit for bit</span>'
+        '<span class="same">matches the golden model bit for bit</span>'
         if result.passed
-        else '<span class="different">different from the golden model</span>'
+        else '<span class="different">differs from the golden model</span>'
     )
     name = escape(str(result.config["name"]))
-    rate_text = f"{flood.mpps:.2f} million frames per second out and back in at once"
+    rate, middle = TOO_FEW, ""
+    if steady := flood.steady:
+        rate = f"{steady.mpps:.2f} million frames per second out and back in at once, steady"
+        each = steady.frame_bytes / steady.frames
+        middle = f"{counted(steady.frames, 'frame')} of {each:,.0f} bytes on average"
     body = [
         f"<h1>virtio-rtl demo: {name}</h1>",
-        f'<p class="lead">{flood.frames:,} frames of {escape(result.capture)}, {rate_text}; '
+        f'<p class="lead">{counted(flood.frames, "frame")} of {escape(result.capture)}, {rate}; '
         f"{outcome}.</p>",
         "<h2>Rate</h2>",
         _figure(
             figures.rate(result),
-            f"The ceiling is what {ceiling.link} allows for these frame sizes, at "
+            f"The ceiling is what {ceiling.link} allows for these frame sizes by the wire model "
+            "(models/virtio_model/wire.py), at "
             f"{ceiling.gbps:.2f} Gb/s a way: ACK, flow control and SKP are taken off as in the "
             "worst case. The simulated link has no SKP and sends ACKs as traffic demands, so that "
-            "a share may pass 100%.",
-        ),
-        _table(("", "measured", "ceiling"), rate_rows(result), numbers=(1, 2)),
+            f"a share may pass 100%. Steady is the middle half of the arrivals, {middle}, held "
+            "against the ceiling for these very frames; how busy the link is counts all that "
+            "crosses it, ACK and flow control included, against its raw rate.",
+        )
+        if steady
+        else f"<p>{TOO_FEW}</p>",
+        _table(("", "measured", "model"), rate_rows(result), numbers=(1, 2)),
         "<h2>The wire</h2>",
         _figure(
             figures.wire(result),
-            "Whole TLPs by purpose, framing and LCRC included; the mark is the design page's "
-            "model.",
+            "Whole TLPs by purpose, framing and LCRC included; the mark is what the wire model "
+            "(models/virtio_model/wire.py) expects.",
         ),
     ]
     for journey in result.journeys:
-        body += _journey(journey, result.clock_mhz)
+        body += _journey(journey, result)
     body += [
         "<h2>Held against the golden model</h2>",
         _table(
@@ -81,16 +111,21 @@ def write(result: Result, path: Path) -> None:
     path.write_text(render(result), encoding="utf-8")
 
 
-def _journey(journey: Journey, clock_mhz: float) -> list[str]:
+def _journey(journey: Journey, result: Result) -> list[str]:
     rows = [(journey.hops[0].name, "0", "", "")]
     for name, start, end in journey.steps():
         step = end - start
-        rows.append((name, f"{end:.0f}", f"{step:.0f}", f"{step * clock_mhz / 1e3:.0f}"))
+        rows.append((name, f"{end:,.0f}", f"{step:,.0f}", f"{step * result.clock_mhz / 1e3:,.0f}"))
     caption = (
-        f"{journey.total_ns:.0f} ns for a lone packet of {journey.frame_bytes} bytes. Each bar is "
+        f"{journey.total_ns:,.0f} ns for a lone packet of {journey.frame_bytes} bytes. Each bar is "
         "the time since the hop before: blue with a request under way on the link or in the "
-        f"host, green inside the device ({journey.inside_ns:.0f} ns)."
+        f"host, green inside the device ({journey.inside_ns:,.0f} ns)."
     )
+    if latency := result.device.get(HOST_LATENCY):
+        caption += (
+            f" The time in which the host answers a read is random ({latency}): reads of the "
+            "event suppression structure take different times in the two directions."
+        )
     return [
         f"<h2>A lone packet, {escape(journey.title)}</h2>",
         _figure(figures.timeline(journey), caption),
@@ -100,9 +135,23 @@ def _journey(journey: Journey, clock_mhz: float) -> list[str]:
 
 def _settings(result: Result) -> list[tuple[str, str]]:
     rows = [("capture", result.capture), ("seed", str(result.seed))]
-    rows.append(("ring size", str(result.flood.ring_size)))
+    rows.append(("ring size", counted(result.flood.ring_size, "descriptor")))
     rows += list(result.device.items())
-    rows += [(name.replace("_", " "), str(value)) for name, value in result.config.items()]
+    config = result.config
+    if {"generation", "lanes"} <= config.keys():
+        rows.append(("link", result.ceiling.link))
+    for name, value in config.items():
+        if name not in _SAID_ELSEWHERE:
+            title, unit = _FIELDS.get(name, (name.replace("_", " "), ""))
+            number = isinstance(value, int | float)
+            rows.append(
+                (
+                    title,
+                    (f"{value:,}" if isinstance(value, int) else f"{value:,g}") + unit
+                    if number
+                    else str(value),
+                )
+            )
     rows += list(result.files.items())
     return rows
 

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+HOST_LATENCY = "host read latency"
+"""Key of `Result.device`."""
+
 
 @dataclass(frozen=True)
 class Hop:
@@ -72,13 +75,37 @@ class WireLine:
 
 
 @dataclass(frozen=True)
-class Flood:
-    """All frames of the capture at full rings; times are since its first doorbell."""
+class Steady:
+    """The middle of the flood, with as much under way at its start as at its end.
+
+    model_mpps: the wire model's ceiling for the frames of this window. busy_up, busy_down: share
+    of the link's raw rate that is used, DLLPs included.
+    """
 
     frames: int
     frame_bytes: int
     time_ns: float
-    steady_mpps: float | None
+    model_mpps: float
+    busy_up: float
+    busy_down: float
+
+    @property
+    def mpps(self) -> float:
+        """Million frames per second."""
+        return self.frames / self.time_ns * 1e3
+
+
+@dataclass(frozen=True)
+class Flood:
+    """All frames of the capture at full rings; times are since its first doorbell.
+
+    steady: None if there are too few frames for a rate.
+    """
+
+    frames: int
+    frame_bytes: int
+    time_ns: float
+    steady: Steady | None
     ring_size: int
     doorbells: int
     interrupts: int
@@ -97,7 +124,7 @@ class Flood:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What the design page says that the link allows for these frames, both ways at once."""
+    """What the wire model says that the link allows for these frames, both ways at once."""
 
     link: str
     gbps: float
@@ -162,9 +189,10 @@ def load_result(path: Path) -> Result:
         )
         for item in content.pop("journeys")
     ]
+    steady = flood.pop("steady")
     wire = [WireLine(**line) for line in flood.pop("wire")]
     return Result(
-        flood=Flood(**flood, wire=wire),
+        flood=Flood(**flood, steady=Steady(**steady) if steady else None, wire=wire),
         ceiling=Ceiling(**content.pop("ceiling")),
         journeys=journeys,
         checks=[Check(**check) for check in content.pop("checks")],

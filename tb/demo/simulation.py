@@ -14,6 +14,7 @@ from demo import capture
 from demo.loopback import LoopbackDevice
 from demo.progress import PROGRESS, ProgressView
 from demo.result import Result, load_result
+from demo.words import reason
 from lib.paths import BUILD
 from lib.sim import SimulationFailed, choose_seed, simulate
 from virtio_rtl.config import DeviceConfig
@@ -81,21 +82,25 @@ def run(
         "result": str(files.result.resolve()),
     }
     progress = files.folder.resolve() / "progress"
-    with ProgressView(console, progress, "building the simulator"):
-        with contextlib.redirect_stdout(io.StringIO()):  # the console has its own
-            try:
-                simulate(
-                    LoopbackDevice(config),
-                    module="demo.flow",
-                    name=name,
-                    params=options,
-                    env={PROGRESS: str(progress)},
-                    seed=chosen,
-                    limit_s=round(_BASE_S + _PER_FRAME_S * len(frames.frames)),
-                )
-            except SimulationFailed as error:
-                raise DemoFailed(str(error)) from error
-    progress.unlink()
+    try:
+        with (
+            ProgressView(console, progress, "building the simulator"),
+            contextlib.redirect_stdout(io.StringIO()),  # the console has its own
+        ):
+            simulate(
+                LoopbackDevice(config),
+                module="demo.flow",
+                name=name,
+                params=options,
+                env={PROGRESS: str(progress)},
+                seed=chosen,
+                limit_s=round(_BASE_S + _PER_FRAME_S * len(frames.frames)),
+            )
+    except SimulationFailed as error:
+        log = BUILD / "sim" / name / "sim.log"
+        raise DemoFailed(f"{reason(str(error))}; seed: {chosen}; log: {log}") from error
+    finally:
+        progress.unlink(missing_ok=True)
     return load_result(files.result)
 
 

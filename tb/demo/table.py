@@ -6,50 +6,58 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from demo.result import Check, Journey, Result
+from demo.result import HOST_LATENCY, Check, Journey, Result
+
+TOO_FEW = "too few frames for a rate"
 
 
 def rate_rows(result: Result) -> list[tuple[str, str, str]]:
-    """Give (what, measured, ceiling of the design page); the report shows the same."""
+    """Give (what, measured, what the wire model says); the report shows the same."""
     flood, ceiling, clock = result.flood, result.ceiling, result.clock_mhz
     length = flood.frame_bytes / flood.frames
     rows = [
         ("frames, each way", f"{flood.frames:,}", ""),
-        ("bytes, each way", f"{flood.frame_bytes:,} ({length:.0f} per frame)", ""),
-        ("simulated time", f"{flood.time_ns / 1e3:.2f} µs, {result.cycles:,.0f} cycles", ""),
+        ("bytes, each way", f"{flood.frame_bytes:,} ({length:,.0f} a frame)", ""),
+        ("simulated time", f"{flood.time_ns / 1e3:,.2f} µs, {result.cycles:,.0f} cycles", ""),
         (
             "cycles per frame",
-            f"{result.cycles / flood.frames:.2f}",
-            f"{clock / ceiling.mpps:.2f}",
+            f"{result.cycles / flood.frames:,.2f}",
+            f"{clock / ceiling.mpps:,.2f}",
         ),
         (
             f"frames per second at {clock:g} MHz",
-            f"{flood.mpps:.3f} M",
-            f"{ceiling.mpps:.3f} M",
+            f"{flood.mpps:.3f} Mframes/s",
+            f"{ceiling.mpps:.3f} Mframes/s",
         ),
     ]
-    if flood.steady_mpps is not None:
-        share = flood.steady_mpps / ceiling.mpps
-        rows.append(
+    if steady := flood.steady:
+        each = steady.frame_bytes / steady.frames
+        rows += [
             (
-                "  without ramp-up",
-                f"{flood.steady_mpps:.3f} M ({share:.0%})",
-                f"{ceiling.mpps:.3f} M",
-            )
-        )
+                "frames in the steady middle",
+                f"{steady.frames:,} ({each:,.0f} bytes each)",
+                "",
+            ),
+            (
+                "frames per second, steady",
+                f"{steady.mpps:.3f} Mframes/s ({steady.mpps / steady.model_mpps:.0%})",
+                f"{steady.model_mpps:.3f} Mframes/s",
+            ),
+            ("link busy, up / down", f"{steady.busy_up:.0%} / {steady.busy_down:.0%}", ""),
+        ]
     rows += [
-        ("frame bits per second, each way", f"{flood.mpps * length * 8e-3:.2f} G", ""),
+        ("frame bits per second, each way", f"{flood.mpps * length * 8e-3:.2f} Gb/s", ""),
         (
-            "bytes on the wire per frame, up",
-            f"{flood.wire_per_frame('up'):.1f}",
-            f"{ceiling.wire_up:.1f}",
+            "wire bytes per frame, up",
+            f"{flood.wire_per_frame('up'):,.1f}",
+            f"{ceiling.wire_up:,.1f}",
         ),
         (
-            "bytes on the wire per frame, down",
-            f"{flood.wire_per_frame('down'):.1f}",
-            f"{ceiling.wire_down:.1f}",
+            "wire bytes per frame, down",
+            f"{flood.wire_per_frame('down'):,.1f}",
+            f"{ceiling.wire_down:,.1f}",
         ),
-        ("doorbells, interrupts", f"{flood.doorbells}, {flood.interrupts}", ""),
+        ("doorbells, interrupts", f"{flood.doorbells:,}, {flood.interrupts:,}", ""),
     ]
     return rows
 
@@ -62,18 +70,23 @@ def verdict(check: Check) -> str:
 def _rates(result: Result) -> Table:
     ceiling = result.ceiling
     table = Table(title=f"{result.config['name']}: {ceiling.link}, {ceiling.gbps:.2f} Gb/s a way")
+    if result.flood.steady is None:
+        table.caption = TOO_FEW
     table.add_column("")
     table.add_column("measured", justify="right")
-    table.add_column("ceiling", justify="right")
+    table.add_column("model", justify="right")
     for row in rate_rows(result):
         table.add_row(*row)
     return table
 
 
-def _journey(journey: Journey, clock_mhz: float) -> Table:
+def _journey(journey: Journey, result: Result) -> Table:
+    latency = result.device.get(HOST_LATENCY)
+    host = f"\nhost reads, at random: {latency}" if latency else ""
     table = Table(
-        title=f"Lone packet, {journey.title}: {journey.total_ns:.0f} ns",
-        caption=f"{journey.frame_bytes} bytes without FCS; {journey.inside_ns:.0f} ns inside",
+        title=f"Lone packet, {journey.title}: {journey.total_ns:,.0f} ns",
+        caption=f"{journey.frame_bytes} bytes without FCS; {journey.inside_ns:,.0f} ns inside the "
+        f"device{host}",
     )
     table.add_column("hop")
     for name in ("at ns", "ns", "cycles"):
@@ -81,7 +94,7 @@ def _journey(journey: Journey, clock_mhz: float) -> Table:
     table.add_row(journey.hops[0].name, "0", "", "")
     for name, start, end in journey.steps():
         step = end - start
-        table.add_row(name, f"{end:.0f}", f"{step:.0f}", f"{step * clock_mhz / 1e3:.0f}")
+        table.add_row(name, f"{end:,.0f}", f"{step:,.0f}", f"{step * result.clock_mhz / 1e3:,.0f}")
     return table
 
 
@@ -89,7 +102,7 @@ def show(console: Console, result: Result) -> None:
     """Print all tables."""
     console.print(_rates(result))
     for journey in result.journeys:
-        console.print(_journey(journey, result.clock_mhz))
+        console.print(_journey(journey, result))
     table = Table(title="Held against the golden model")
     for name in ("", "result", "extent"):
         table.add_column(name)

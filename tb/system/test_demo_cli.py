@@ -235,6 +235,6 @@ def test_whole_demo(tmp_path):
         moments = [hop.at_ns for hop in journey.hops]
         assert moments == sorted(moments)
     report = (output / "report.html").read_text()
-    assert report.count("<svg") == 4
+    assert report.count("<svg") == 3  # too few frames for a rate
     for line in ("moving frames", "frames per second at 250 MHz", "seed: 5", "report: "):
         assert line in done.stdout

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import random
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 from rich.console import Console
+from typer.testing import CliRunner
 
-from demo import report
-from demo.ceiling import ceiling, link_gbps
+from demo import figures, report, simulation
+from demo.ceiling import ceiling, link_gbps, raw_gbps
+from demo.cli import app
+from demo.flow import feature_names
 from demo.golden import Rings, Twin, compare
 from demo.hop_timer import HopTimer
 from demo.progress import PROGRESS, ProgressView, ProgressWriter
@@ -24,11 +27,14 @@ from demo.result import (
     Hop,
     Journey,
     Result,
+    Steady,
     WireLine,
     load_result,
 )
+from demo.steady import Arrival, steady
 from demo.table import rate_rows, show
-from lib.sim import params, simulate
+from demo.words import counted, reason
+from lib.sim import SimulationFailed, params, simulate
 from lib.streams import reset, start_clock
 from virtio_model.device.net import GoldenNet
 from virtio_model.device.packed_queue import DevicePackedQueue
@@ -149,8 +155,8 @@ def test_a_stray_write_is_found():
 # Ceiling
 
 
-def test_ceiling_of_the_design_page():
-    """The design page: 66 and 63 Mpps for 64-byte frames over Gen3 x8."""
+def test_ceiling_of_the_wire_model():
+    """The wire model: 66 and 63 Mpps for 64-byte frames over Gen3 x8."""
     config = named_config("net-x8")
     assert round(ceiling(config, [60], "transmit").mpps) == 66
     assert round(ceiling(config, [60] * 5, "receive").mpps) == 63
@@ -160,7 +166,7 @@ def test_ceiling_of_the_design_page():
     assert both.mpps == pytest.approx(57.88e3 / 8 / max(both.wire_up, both.wire_down))
 
 
-def test_links_that_the_page_does_not_name():
+def test_links_that_the_model_does_not_name():
     """Narrower links go by proportion."""
     assert link_gbps(named_config("net-x8")) == 57.88
     assert link_gbps(named_config("net-x16")) == 113.70
@@ -185,7 +191,7 @@ def made_up(passed: bool = True) -> Result:
             frames=1000,
             frame_bytes=64_000,
             time_ns=16_000.0,
-            steady_mpps=65.0,
+            steady=Steady(500, 32_000, 8_000.0, 64.0, 0.981, 0.876),
             ring_size=256,
             doorbells=32,
             interrupts=2,
@@ -212,12 +218,15 @@ def test_numbers_of_the_table():
     """What the table calculates is right."""
     rows = {name: measured for name, measured, _ in rate_rows(made_up())}
     assert rows["cycles per frame"] == "4.00"
-    assert rows["frames per second at 250 MHz"] == "62.500 M"
-    assert rows["frame bits per second, each way"] == "32.00 G"
-    assert rows["bytes on the wire per frame, up"] == "124.0"
-    assert rows["bytes on the wire per frame, down"] == "100.0"
+    assert rows["frames per second at 250 MHz"] == "62.500 Mframes/s"
+    assert rows["frame bits per second, each way"] == "32.00 Gb/s"
+    assert rows["wire bytes per frame, up"] == "124.0"
+    assert rows["wire bytes per frame, down"] == "100.0"
+    assert rows["frames per second, steady"] == "62.500 Mframes/s (98%)"
+    assert rows["frames in the steady middle"] == "500 (64 bytes each)"
+    assert rows["link busy, up / down"] == "98% / 88%"
     limits = {name: limit for name, _, limit in rate_rows(made_up())}
-    assert limits["bytes on the wire per frame, up"] == f"{made_up().ceiling.wire_up:.1f}"
+    assert limits["wire bytes per frame, up"] == f"{made_up().ceiling.wire_up:.1f}"
     assert made_up().journeys[0].steps() == [("a <hop>", 0.0, 40.0), ("interrupt", 40.0, 900.0)]
 
 
@@ -228,11 +237,11 @@ def test_table_and_report(passed):
     text = io.StringIO()
     show(Console(file=text, width=100), result)
     assert ("FAILED" in text.getvalue()) is not passed
-    assert "62.500 M" in text.getvalue()
+    assert "62.500 Mframes/s" in text.getvalue()
     assert re.search(r"interrupt +│ +900 │ +860 │ +215 │", text.getvalue())
     html = report.render(result)
     assert ("FAILED" in html) is not passed
-    assert "62.500 M" in html
+    assert "62.500 Mframes/s" in html
     assert html.count("<svg") == 4
     # Nothing is loaded from elsewhere, and nothing of the input is taken for markup.
     assert not re.search(r"<(script|link|img|iframe)|(src|srcset)=|@import", html)
@@ -242,11 +251,119 @@ def test_table_and_report(passed):
 
 
 def test_result_without_a_steady_state():
-    """A capture of one frame has no rate without ramp-up."""
+    """A capture of one frame has no steady rate, and no chart of one."""
     result = made_up()
-    short = replace(result, flood=replace(result.flood, frames=1, steady_mpps=None))
-    assert "  without ramp-up" not in [name for name, _, _ in rate_rows(short)]
-    assert "without ramp-up" not in report.render(short)
+    short = replace(result, flood=replace(result.flood, frames=1, steady=None))
+    names = [name for name, _, _ in rate_rows(short)]
+    assert "frames per second, steady" not in names
+    assert "link busy, up / down" not in names
+    html = report.render(short)
+    assert html.count("<svg") == 3
+    assert "too few frames for a rate" in html
+    assert "1 frame of" in html
+
+
+def on_the_wire(lengths: list[int], raw: float, behind: int) -> list[Arrival]:
+    """Return arrivals over a link that is always busy, used descriptors `behind` frames late."""
+    wire, ends = 0, []
+    for length in lengths:
+        wire += length + 24 * -(-length // 256) + 40
+        ends.append((wire * 8 / raw, wire))
+    moments = [ends[min(index + behind, len(ends) - 1)] for index in range(len(ends))]
+    return [Arrival(at, index, size, size) for index, (at, size) in enumerate(moments, 1)]
+
+
+@pytest.mark.parametrize("frames", [40, 62, 66, 80, 300])
+@pytest.mark.parametrize("behind", [0, 4, 9])
+def test_steady_rate_fits_the_link(frames, behind):
+    """However late used descriptors are, rate times bytes on the wire is what the link carries."""
+    config = named_config("net-x8")
+    raw = raw_gbps(config)
+    assert raw == pytest.approx(63.015, abs=1e-3)
+    arrivals = on_the_wire([9014] * frames, raw, behind)
+    first, last = arrivals[0], arrivals[-1]
+    naive = (last.frames - first.frames) / (last.time_ns - first.time_ns)
+    per_frame = last.wire_up / frames
+    assert (naive * per_frame * 8 > raw * 1.001) is (behind > 0)  # what this test is for
+    got = steady(config, [9014] * frames, arrivals)
+    if frames < 66:
+        assert got is None
+        return
+    assert got.frames in (frames // 2, frames // 2 + 1)
+    assert got.mpps * 1e-3 * per_frame * 8 <= raw * 1.0001
+    assert got.busy_up == got.busy_down == pytest.approx(1)
+
+
+def test_steady_ceiling_is_that_of_its_window():
+    """Short frames amid long ones are not held against the ceiling for the mix of all."""
+    config = named_config("net-x8")
+    lengths = [9014] * 100 + [60] * 201 + [9014] * 100
+    got = steady(config, lengths, on_the_wire(lengths, raw_gbps(config), 0))
+    assert got.frames == 200
+    assert got.model_mpps == ceiling(config, [60], "both").mpps
+    assert steady(config, [], []) is None
+
+
+def test_features_have_names():
+    """Bits without a name keep their number."""
+    assert feature_names(1 << 3 | 1 << 34 | 1 << 100) == [
+        "VIRTIO_NET_F_MTU",
+        "VIRTIO_F_RING_PACKED",
+        "bit 100",
+    ]
+
+
+def test_settings_are_for_people():
+    """The report's last table says the MAC once, and fields in words."""
+    result = replace(made_up(), config=asdict(named_config("net-x8")))
+    html = report.render(result)
+    assert html.count("02:00:00:00:00:01") == 1
+    assert "_" not in re.sub(r"<[^>]*>", "", html[html.index("<h2>Run") :])
+    assert "50,000 µs" in html
+
+
+def test_colours_of_the_wire_chart_are_fixed():
+    """A purpose has its colour, whatever the sizes and whoever else is there."""
+    result = made_up()
+    wire = [WireLine("up", "descriptors", 9, 900_000), WireLine("up", "doorbell", 1, 28)]
+    changed = replace(result, flood=replace(result.flood, wire=wire))
+    assert "#4a7c59" in figures.wire(result)
+    assert "#4a7c59" not in figures.wire(changed)
+    assert "#2b6cb0" in figures.wire(changed)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_failed_simulation_gets_one_line(broken, tmp_path, monkeypatch):
+    """The reason and the log's path, status 1; the progress file goes, whatever happens."""
+    message = "demo (repeat)\nfailed:\ndemo.flow.demo: no progress\nsecond\n--- log:\nTraceback\n"
+
+    def fails(*args, **options):
+        raise RuntimeError("broken") if broken else SimulationFailed(message)
+
+    monkeypatch.setattr(simulation, "simulate", fails)
+    monkeypatch.setattr(simulation, "LoopbackDevice", lambda config: None)
+    result = CliRunner().invoke(app, ["--output", str(tmp_path)], env={"PCAP": None})
+    assert result.exit_code == 1
+    assert not (tmp_path / "progress").exists()
+    if not broken:
+        assert result.stderr.count("\n") == 1
+        assert result.stderr.startswith("error: demo.flow.demo: no progress; seed: ")
+        assert "sim.log" in result.stderr
+
+
+def test_words():
+    """One is singular; a message without the usual parts is its own reason."""
+    assert [counted(n, "frame") for n in (0, 1, 2000)] == ["0 frames", "1 frame", "2,000 frames"]
+    assert reason("odd\nmore") == "odd"
+    assert reason("") == "no reason given"
+
+
+def test_lone_frame_is_counted_apart():
+    """The lone packet is no part of the capture, and the comparison says so."""
+    run = Played(1)
+    run.twin.replay(run.rings.journal, run.frames)
+    checks = compare(run.rings, run.twin, run.frames, run.port, lone=1)
+    assert checks[0].detail == "40 frames (39 of the capture and the lone one)"
 
 
 def test_progress_reaches_the_terminal(tmp_path, monkeypatch):
