@@ -7,6 +7,7 @@ from typing import Any
 from cocotb.triggers import Timer
 from cocotb.utils import get_sim_time
 
+from lib.net_system import ALL_FEATURES, MESSAGE_ADDRESS
 from lib.pcie.access import PciAccess
 from lib.pcie.endpoint import RtlEndpoint
 from lib.pcie.host import HostRootComplex
@@ -17,7 +18,6 @@ from lib.streams import reset, start_clock
 from virtio_model.driver.pci import VirtioPciDriver
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.spec import net
-from virtio_model.spec.features import Feature, mask
 from virtio_rtl import top as device
 from virtio_rtl.config import DeviceConfig
 from virtio_rtl.regs import maps as regions
@@ -27,24 +27,10 @@ __all__ = ["MESSAGE_ADDRESS", "RX", "TX", "VECTOR", "Host", "Stalled"]
 
 RX, TX = net.rx_queue(0), net.tx_queue(0)
 VECTOR = {RX: 1, TX: 2}
-MESSAGE_ADDRESS = 0xFEE0_0000
 MEMORY_BASE = 1 << 32  # above 4 GiB, as most memory of a host: requests have 64-bit addresses
 
 _SETTLE_NS = 2000
 """From link up to the first configuration request; real hosts wait 100 ms. [PCIe 3.0 §6.6.1]"""
-
-_FEATURES = mask(
-    [
-        Feature.VERSION_1,
-        Feature.RING_PACKED,
-        Feature.INDIRECT_DESC,
-        Feature.ACCESS_PLATFORM,
-        Feature.ORDER_PLATFORM,
-        net.NetFeature.MAC,
-        net.NetFeature.STATUS,
-        net.NetFeature.MTU,
-    ]
-)
 
 
 class Stalled(Exception):
@@ -87,7 +73,7 @@ class Host:
         access = PciAccess(self.root, await self.root.bring_up())
         self.pci = pci = VirtioPciDriver(access, dependencies=net.DEPENDENCIES)
         await pci.discover()
-        self.features = await pci.start(_FEATURES)
+        self.features = await pci.start(ALL_FEATURES)
         fields = [field for field in net.CONFIG if field.name == "mac"]
         self.mac = (await pci.read_config(fields))["mac"].to_bytes(6, "little")
         await pci.msix.enable()

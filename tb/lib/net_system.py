@@ -315,11 +315,15 @@ class NetSystem:
             at = await self.access.config_read(at + 1, 1)
         return at
 
-    async def function_level_reset(self) -> None:
-        """Initiate FLR, and wait as long as the PCIe specification lets it take at the least."""
+    async def initiate_flr(self) -> None:
+        """Ask for a function level reset; returns at once."""
         at = await self.capability(0x10)
         control = await self.access.config_read(at + 8, 2)
         await self.access.config_write(at + 8, control | 0x8000, 2)
+
+    async def function_level_reset(self) -> None:
+        """Initiate FLR, and give it 4000 cycles; a host waits 100 ms."""
+        await self.initiate_flr()
         await cycles(self.dut, 4000)
 
     async def restore(self) -> None:

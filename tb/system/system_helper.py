@@ -1,4 +1,4 @@
-"""What several system tests do with a device: counters, descriptors by hand, resets, errors."""
+"""What several system tests do with a device: counters, descriptors by hand, errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ __all__ = [
     "bus_master_off",
     "counter",
     "error_status",
-    "initiate_flr",
     "write_descriptor",
 ]
 
@@ -37,13 +36,6 @@ def write_descriptor(
     """Write a slot of the ring behind the driver's back."""
     descriptor = PackedDescriptor(address, length, buffer_id, flags)
     queue.memory.write(queue.desc_addr + DESC_SIZE * slot, descriptor.encode())
-
-
-async def initiate_flr(system: NetSystem) -> None:
-    """Ask for a function level reset; returns at once."""
-    at = await system.capability(EXPRESS)
-    control = await system.access.config_read(at + 8, 2)
-    await system.access.config_write(at + 8, control | 0x8000, 2)
 
 
 @asynccontextmanager

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import cocotb
+from system_helper import counter
 
 from lib.net_system import NetSystem, exchange, random_frame, small_config
 from lib.sim import params, simulate
 from lib.streams import cycles
 from virtio_model.spec.status import DeviceStatus
-from virtio_rtl.top import COUNTERS, VirtioDevice
+from virtio_rtl.top import VirtioDevice
 
 COUNTER_OF = {
     "ur": "read_unsupported",
@@ -20,13 +21,6 @@ COUNTER_OF = {
 
 def make_system(dut, **options) -> NetSystem:
     return NetSystem(dut, small_config(params().config), **options)
-
-
-async def counter(system: NetSystem, name: str) -> int:
-    """Read a counter of the vendor region; the transport's own counters come first."""
-    names = [counter.name for counter in COUNTERS]
-    own = 1
-    return await system.access.bar_read(0, 0x4000 + 4 * (own + names.index(name)), 4)
 
 
 async def needs_reset(system: NetSystem) -> None:

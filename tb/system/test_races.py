@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import cocotb
 from cocotb.triggers import Timer, with_timeout
-from system_helper import bus_master_off, initiate_flr, write_descriptor
+from system_helper import bus_master_off, write_descriptor
 
 from lib.net_system import NetSystem, exchange, random_frame, small_config
 from lib.pcie.latency import ReadLatency
@@ -131,7 +131,7 @@ async def function_level_reset_under_load(
     """It ends in the time that PCIe gives it; no interrupt afterwards."""
 
     async def function_level_reset(system: NetSystem) -> None:
-        await initiate_flr(system)
+        await system.initiate_flr()
         for _ in range(10):
             if flapping:
                 system.dut.link_up.value = random.getrandbits(1)
@@ -160,9 +160,9 @@ async def both_resets_at_once(dut) -> None:
         if number % 2:
             await system.pci.write_common("device_status", 0)
             await cycles(dut, random.randint(0, 200))
-            await initiate_flr(system)
+            await system.initiate_flr()
         else:
-            await initiate_flr(system)
+            await system.initiate_flr()
             await cycles(dut, random.randint(0, 100))
             # Where the function level reset has ended, nobody answers at this address.
             await system.pci.write_common("device_status", 0)

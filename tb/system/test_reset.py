@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import cocotb
 
@@ -14,6 +16,24 @@ from virtio_rtl.top import VirtioDevice
 
 def make_system(dut, **options) -> NetSystem:
     return NetSystem(dut, small_config(params().config), **options)
+
+
+@asynccontextmanager
+async def no_dma(system: NetSystem) -> AsyncIterator[None]:
+    """Within the block no read, no write and no interrupt comes."""
+
+    def so_far():
+        return system.memory_reads, len(system.dma_writes), len(system.interrupts)
+
+    before = so_far()
+    yield
+    assert so_far() == before
+
+
+async def forget_received_frames(system: NetSystem) -> None:
+    """Drop what has not been started at the port, and let a started frame end."""
+    system.source.clear()
+    await system.until(lambda: system.source.idle)
 
 
 async def start_flood(system: NetSystem) -> None:
@@ -37,11 +57,9 @@ async def device_reset_in_mid_traffic(dut):
         await start_flood(system)
         await cycles(dut, random.randint(0, 1200))
         await system.pci.reset()
-        before = (system.memory_reads, len(system.dma_writes), len(system.interrupts))
-        await cycles(dut, 1000)
-        assert (system.memory_reads, len(system.dma_writes), len(system.interrupts)) == before
-        system.source.clear()
-        await system.until(lambda: system.source.idle)
+        async with no_dma(system):
+            await cycles(dut, 1000)
+        await forget_received_frames(system)
         await system.start()
         await exchange(system, 8)
     system.host.check()
@@ -56,13 +74,11 @@ async def function_level_reset_in_mid_traffic(dut):
         await start_flood(system)
         await cycles(dut, random.randint(0, 1000))
         await system.function_level_reset()
-        before = (system.memory_reads, len(system.dma_writes), len(system.interrupts))
-        assert await system.access.config_read(0x10, 4) & ~0xF == 0
-        assert await system.access.config_read(4, 2) & 6 == 0
-        await cycles(dut, 1000)
-        assert (system.memory_reads, len(system.dma_writes), len(system.interrupts)) == before
-        system.source.clear()
-        await system.until(lambda: system.source.idle)
+        async with no_dma(system):
+            assert await system.access.config_read(0x10, 4) & ~0xF == 0
+            assert await system.access.config_read(4, 2) & 6 == 0
+            await cycles(dut, 1000)
+        await forget_received_frames(system)
         await system.restore()
         assert await system.pci.status() == 0
         await system.start()
@@ -81,9 +97,8 @@ async def bus_master_off_in_mid_traffic(dut):
         command = await system.access.config_read(4, 2)
         await system.access.config_write(4, command & ~4, 2)
         await cycles(dut, 300)
-        before = (system.memory_reads, len(system.dma_writes), len(system.interrupts))
-        await cycles(dut, 800)
-        assert (system.memory_reads, len(system.dma_writes), len(system.interrupts)) == before
+        async with no_dma(system):
+            await cycles(dut, 800)
         await system.access.config_write(4, command, 2)
     await task
 
@@ -100,8 +115,7 @@ async def reset_without_bus_mastering(dut):
     await cycles(dut, 50)
     await system.pci.reset()
     await system.access.config_write(4, command, 2)
-    system.source.clear()
-    await system.until(lambda: system.source.idle)
+    await forget_received_frames(system)
     await system.start()
     await exchange(system, 8)
 

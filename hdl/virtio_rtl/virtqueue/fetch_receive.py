@@ -51,7 +51,7 @@ class FetchReceive(wiring.Component):
     failed : 1
         A fetch failed on the bus; what it brought is dropped.
 
-    One descriptor a cycle and three cycles a fetch.
+    One descriptor a cycle and five cycles a fetch.
     """
 
     def __init__(self, width: int, queues: int, paths: int, batch: int, depth: int):
