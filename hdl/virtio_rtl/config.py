@@ -49,6 +49,9 @@ class DeviceConfig:
         Time after which a read without a completion is given up.
     max_frame
         Longest Ethernet frame without FCS, in bytes.
+    receive_wait_us
+        Several queue pairs only: how long a received frame waits for a buffer of its virtqueue,
+        and all frames behind it, before it is dropped. With one pair it waits for ever.
     mac, mtu
         Net device: address, and the MTU offered to the driver.
     """
@@ -68,6 +71,7 @@ class DeviceConfig:
     read_ahead: int = 128
     completion_timeout_us: float = 50_000.0
     max_frame: int = 9018
+    receive_wait_us: float = 4.0
     mac: str = "02:00:00:00:00:01"
     mtu: int = 9000
 
@@ -106,6 +110,9 @@ class DeviceConfig:
             self.read_ahead,
             "a power of two, at least two fetches",
         )
+        _require(
+            0 < self.receive_wait_us <= 1000, "receive_wait_us", self.receive_wait_us, "up to 1000"
+        )
         _require(68 <= self.mtu <= 65521, "mtu", self.mtu, "68 to 65521")
         _require(
             self.mtu + 18 <= self.max_frame <= 65535,
@@ -127,6 +134,11 @@ class DeviceConfig:
         return 2 * self.queue_pairs
 
     @property
+    def pair_bits(self) -> int:
+        """Bits of a queue pair's number; 0 for one pair, which needs none."""
+        return (self.queue_pairs - 1).bit_length()
+
+    @property
     def mac_bytes(self) -> bytes:
         """The address in the order in which it stands in the configuration space."""
         return bytes(int(o, 16) for o in self.mac.split(":"))
@@ -135,6 +147,11 @@ class DeviceConfig:
     def timeout_cycles(self) -> int:
         """Completion time-out in cycles of the core's clock."""
         return round(self.completion_timeout_us * self.clock_mhz)
+
+    @property
+    def receive_wait_cycles(self) -> int:
+        """``receive_wait_us`` in cycles of the core's clock."""
+        return max(round(self.receive_wait_us * self.clock_mhz), 1)
 
 
 _NET_X8 = DeviceConfig(name="net-x8")
@@ -148,6 +165,8 @@ NAMED_CONFIGS: dict[str, DeviceConfig] = {
         replace(_NET_X8, name="net-x4", width=128, lanes=4, read_tags=64, read_ahead=64),
         replace(_NET_X8, name="net-x16", width=512, lanes=16, read_tags=256,
                 read_ahead=256),
+        replace(_NET_X8, name="net-x8-128", queue_pairs=128, queue_size_max=256,
+                msix_vectors=257, read_ahead=32),
     )
 }  # fmt: skip
 

@@ -81,8 +81,8 @@ class VirtioDevice(wiring.Component):
     flow_control : ``FlowControlLimits``
     intx : 1
         INTx level.
-    net_tx, net_rx : ``AXIStream``
-        Ethernet frames without FCS.
+    net_tx, net_rx : ``AXIStream(width, pair_bits)``
+        Ethernet frames without FCS; with several queue pairs ``tdest`` names the pair.
     link_up : 1
     events : ``HopEvents``
         For measurement only.
@@ -97,8 +97,8 @@ class VirtioDevice(wiring.Component):
                 "tx_tlp": Out(tlp_stream(width)),
                 "flow_control": In(FlowControlLimits),
                 "intx": Out(1),
-                "net_tx": Out(AXIStream(width)),
-                "net_rx": In(AXIStream(width)),
+                "net_tx": Out(AXIStream(width, config.pair_bits)),
+                "net_rx": In(AXIStream(width, config.pair_bits)),
                 "link_up": In(1),
                 "events": Out(HopEvents),
             }

@@ -8,12 +8,11 @@ import random
 
 import cocotb
 import pytest
-from amaranth.hdl import unsigned
 from cocotb.triggers import RisingEdge
 
 from lib.sim import params, simulate
 from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock, unpack
-from virtio_rtl.lib.frame_fifo import FrameFIFO
+from virtio_rtl.lib.frame_fifo import FrameFIFO, frame_length
 from virtio_rtl.types.packet import packet_beat
 
 WIDTHS = (64, 128, 256, 512)
@@ -85,7 +84,7 @@ class Bench:
         dut.abort.value = 0
         self.source = StreamSource(dut, "input", self.layout, stall=stalls[0])
         self.sink = StreamSink(dut, "output", self.layout, stall=stalls[1])
-        self.lengths = StreamSink(dut, "lengths", unsigned(16), stall=stalls[2])
+        self.lengths = StreamSink(dut, "lengths", frame_length(), stall=stalls[2])
         self.golden = Golden(self.longest)
         self.cycle = 0
         self.taken: list[int] = []  # cycles
@@ -149,7 +148,7 @@ class Bench:
         assert not frame, "a frame without an end"
         assert frames == self.golden.frames
         taken = [self.lengths.now() for _ in range(len(self.lengths))]
-        assert taken == [len(frame) for frame in frames]
+        assert [length.bytes for length in taken] == [len(frame) for frame in frames]
         return frames
 
 

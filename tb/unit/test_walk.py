@@ -129,6 +129,7 @@ class Case:
             "function": 0, "queue": queue, "id": self.ring[-1]["id"],
             "slots": min(len(self.ring), size),
             "readable": readable, "writable": writable, "error": int(error < len(self.segments)),
+            "absent": 0,
         }  # fmt: skip
         return out, record
 

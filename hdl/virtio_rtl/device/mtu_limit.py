@@ -30,11 +30,13 @@ class MTULimit(wiring.Component):
         Bits of a beat: 64, 128, 256 or 512.
     mtu
         Longest payload of a frame in bytes, at least 68.
+    dest_bits
+        Bits of the frames' ``dest``, or 0.
 
     Ports
     -----
-    input : packet_stream(width), Ethernet frames without FCS
-    output : packet_stream(width)
+    input : packet_stream(width, dest_bits), Ethernet frames without FCS
+    output : packet_stream(width, dest_bits)
         The same beats; ``error`` is also set on the last beat of a frame above the limit.
     dropped : 1
         Strobe, with the last beat: the frame is above the limit.
@@ -42,7 +44,7 @@ class MTULimit(wiring.Component):
     Combinational from input to output, one beat a cycle.
     """
 
-    def __init__(self, width: int, mtu: int):
+    def __init__(self, width: int, mtu: int, dest_bits: int = 0):
         if width not in (64, 128, 256, 512):
             raise ValueError(f"width = {width!r}: 64, 128, 256 or 512")
         if mtu < 68:
@@ -51,8 +53,8 @@ class MTULimit(wiring.Component):
         self.mtu = mtu
         super().__init__(
             {
-                "input": In(packet_stream(width)),
-                "output": Out(packet_stream(width)),
+                "input": In(packet_stream(width, dest_bits)),
+                "output": Out(packet_stream(width, dest_bits)),
                 "dropped": Out(1),
             }
         )

@@ -1,6 +1,6 @@
 """The network device. [virtio 1.4 §5.1]"""
 
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -60,11 +60,13 @@ class NetDevice(wiring.Component):
 
     Ports
     -----
-    readable : packet_stream(width); wanted : stream of ``WritableRequest``;
+    readable : packet_stream(width, pair_bits); wanted : stream of ``WritableRequest``;
     writable : packet_stream(width)
         The door to the virtqueue engine.
-    tx, rx : ``AXIStream``
-        ``tuser`` on the last beat of a received frame drops it; it is 0 on ``tx``.
+    tx, rx : ``AXIStream(width, pair_bits)``
+        ``tuser`` on the last beat of a received frame drops it; it is 0 on ``tx``. ``tdest``, with
+        several queue pairs, is the pair that a frame came from or goes to; one that does not
+        exist is taken as pair 0.
     open : 1
         The driver is ready; frames that start to arrive while it is not are dropped.
     engine_reset : 1
@@ -75,19 +77,20 @@ class NetDevice(wiring.Component):
     receive_dropped : 1
         A frame was dropped because it is above the MTU.
 
-    One beat a cycle. No offloads; one pair of virtqueues: receive 0, transmit 1.
+    One beat a cycle. No offloads. Pair ``n`` has the virtqueues ``2 n`` (receive) and
+    ``2 n + 1`` (transmit); who steers frames to pairs is outside. [virtio 1.4 §5.1.2]
     """
 
     def __init__(self, config: DeviceConfig):
         self.config = config
-        width = config.width
+        width, dest = config.width, config.pair_bits
         super().__init__(
             {
-                "readable": In(packet_stream(width)),
+                "readable": In(packet_stream(width, dest)),
                 "wanted": Out(stream.Signature(WritableRequest)),
                 "writable": Out(packet_stream(width)),
-                "tx": Out(AXIStream(width)),
-                "rx": In(AXIStream(width)),
+                "tx": Out(AXIStream(width, dest)),
+                "rx": In(AXIStream(width, dest)),
                 "open": In(1),
                 "engine_reset": In(1),
                 "transmit_dropped": Out(1),
@@ -97,17 +100,19 @@ class NetDevice(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        width = self.config.width
+        width, dest = self.config.width, self.config.pair_bits
         beats = _fifo_beats(self.config)
         frames = max(beats // 4, 16)
         longest = self.config.max_frame
         resettable = ResetInserter(self.engine_reset)
 
-        strip = DropPrefix(width, HEADER_BYTES)
+        strip = DropPrefix(width, HEADER_BYTES, dest)
         m.submodules.strip_header = resettable(strip)
-        m.submodules.cut = cut = CutPacket(width)
-        m.submodules.transmit_fifo = transmit = FrameFIFO(width, beats, frames, longest)
-        m.submodules.transmit_port = transmit_port = PacketToPort(width)
+        m.submodules.cut = cut = CutPacket(width, dest)
+        m.submodules.transmit_fifo = transmit = FrameFIFO(
+            width, beats, frames, longest, dest_bits=dest
+        )
+        m.submodules.transmit_port = transmit_port = PacketToPort(width, dest)
         drop_owed = Signal()
         wiring.connect(m, wiring.flipped(self.readable), strip.input)
         wiring.connect(m, strip.output, cut.input)
@@ -124,25 +129,37 @@ class NetDevice(wiring.Component):
             (transmit.dropped & strip.dropped) | (drop_owed & (transmit.dropped | strip.dropped))
         )
 
-        m.submodules.receive_port = receive_port = PortToPacket(width)
-        limit = MTULimit(width, self.config.mtu)
+        m.submodules.receive_port = receive_port = PortToPacket(width, dest)
+        limit = MTULimit(width, self.config.mtu, dest)
         m.submodules.mtu_limit = resettable(limit)
-        receive = FrameFIFO(width, beats, frames, longest)
+        receive = FrameFIFO(width, beats, frames, longest, dest_bits=dest)
         m.submodules.receive_fifo = resettable(receive)
         add = AddPrefix(width, _RECEIVE_HEADER)
         m.submodules.add_header = resettable(add)
         wiring.connect(m, wiring.flipped(self.rx), receive_port.port)
         wiring.connect(m, receive_port.output, limit.input)
         wiring.connect(m, limit.output, receive.input)
-        wiring.connect(m, receive.output, add.input)
+        m.d.comb += [
+            # All but ``dest``, which went ahead with the length.
+            add.input.payload.data.eq(receive.output.payload.data),
+            add.input.payload.count.eq(receive.output.payload.count),
+            add.input.payload.last.eq(receive.output.payload.last),
+            add.input.payload.error.eq(receive.output.payload.error),
+            add.input.valid.eq(receive.output.valid),
+            receive.output.ready.eq(add.input.ready),
+        ]
         wiring.connect(m, add.output, wiring.flipped(self.writable))
         m.d.comb += [
             receive_port.open.eq(self.open),
             receive_port.cut.eq(self.engine_reset),
-            self.wanted.payload.length.eq(receive.lengths.payload + HEADER_BYTES),
+            self.wanted.payload.length.eq(receive.lengths.payload.bytes + HEADER_BYTES),
             self.wanted.valid.eq(receive.lengths.valid),
             receive.lengths.ready.eq(self.wanted.ready),
             # What is too long for the FIFO is above the MTU, and must not count twice.
             self.receive_dropped.eq(limit.dropped),
         ]
+        if dest:
+            pair = receive.lengths.payload.dest
+            exists = pair < self.config.queue_pairs
+            m.d.comb += self.wanted.payload.queue.eq(Mux(exists, pair << 1, 0))
         return m

@@ -21,23 +21,26 @@ class PortToPacket(wiring.Component):
     ----------
     width
         Bits of a beat.
+    dest_bits
+        Bits of ``tdest``, or 0.
 
     Ports
     -----
-    port : ``AXIStream`` in
-    output : packet_stream(width); ``error`` is the frame's ``tuser``
+    port : ``AXIStream(width, dest_bits)`` in
+    output : packet_stream(width, dest_bits); ``error`` is the frame's ``tuser``
     open : 1
     cut : 1
 
     Combinational, one beat a cycle.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, dest_bits: int = 0):
         self.width = width
+        self.dest_bits = dest_bits
         super().__init__(
             {
-                "port": In(AXIStream(width)),
-                "output": Out(packet_stream(width)),
+                "port": In(AXIStream(width, dest_bits)),
+                "output": Out(packet_stream(width, dest_bits)),
                 "open": In(1),
                 "cut": In(1),
             }
@@ -62,6 +65,8 @@ class PortToPacket(wiring.Component):
             self.output.valid.eq(self.port.tvalid & ~drop),
             self.port.tready.eq(self.output.ready | drop),
         ]
+        if self.dest_bits:
+            m.d.comb += self.output.payload.dest.eq(self.port.tdest)
         with m.If(self.port.tvalid & self.port.tready):
             m.d.sync += [inside.eq(~self.port.tlast), dropping.eq(drop)]
         with m.Elif(self.output.valid):
@@ -79,18 +84,26 @@ class PacketToPort(wiring.Component):
     ----------
     width
         Bits of a beat.
+    dest_bits
+        Bits of ``tdest``, or 0.
 
     Ports
     -----
-    input : packet_stream(width)
-    port : ``AXIStream`` out
+    input : packet_stream(width, dest_bits)
+    port : ``AXIStream(width, dest_bits)`` out
 
     Combinational, one beat a cycle.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, dest_bits: int = 0):
         self.width = width
-        super().__init__({"input": In(packet_stream(width)), "port": Out(AXIStream(width))})
+        self.dest_bits = dest_bits
+        super().__init__(
+            {
+                "input": In(packet_stream(width, dest_bits)),
+                "port": Out(AXIStream(width, dest_bits)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -104,6 +117,8 @@ class PacketToPort(wiring.Component):
             self.port.tvalid.eq(self.input.valid),
             self.input.ready.eq(self.port.tready),
         ]
+        if self.dest_bits:
+            m.d.comb += self.port.tdest.eq(beat.dest)
         return m
 
 
@@ -114,22 +129,24 @@ class CutPacket(wiring.Component):
     ----------
     width
         Bits of a beat.
+    dest_bits
+        Bits of the packets' ``dest``, or 0; that of a beat made up here is 0.
 
     Ports
     -----
-    input : packet_stream(width), from a part that ``cut`` resets
-    output : packet_stream(width), to a part that goes on
+    input : packet_stream(width, dest_bits), from a part that ``cut`` resets
+    output : packet_stream(width, dest_bits), to a part that goes on
     cut : 1
 
     Combinational, one beat a cycle.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, dest_bits: int = 0):
         self.width = width
         super().__init__(
             {
-                "input": In(packet_stream(width)),
-                "output": Out(packet_stream(width)),
+                "input": In(packet_stream(width, dest_bits)),
+                "output": Out(packet_stream(width, dest_bits)),
                 "cut": In(1),
             }
         )

@@ -8,7 +8,14 @@ from amaranth.lib.wiring import In, Out
 from ..types.packet import packet_stream
 from .stream import StreamFIFO
 
-__all__ = ["FrameFIFO"]
+__all__ = ["FrameFIFO", "frame_length"]
+
+
+def frame_length(dest_bits: int = 0) -> data.StructLayout:
+    """Length of a frame in bytes, and its ``dest`` if ``dest_bits`` is not 0."""
+    return data.StructLayout(
+        {"bytes": unsigned(16)} | ({"dest": unsigned(dest_bits)} if dest_bits else {})
+    )
 
 
 class FrameFIFO(wiring.Component):
@@ -26,15 +33,17 @@ class FrameFIFO(wiring.Component):
         Longest frame, 1 to 65535; longer ones are dropped.
     drop_when_full
         What happens to a frame that finds no room: 0, ``input`` stalls; 1, it is dropped.
+    dest_bits
+        Bits of the frames' ``dest``, or 0.
 
     Ports
     -----
-    input: packet_stream(width)
+    input: packet_stream(width, dest_bits)
         Frames; ``error`` on the last beat condemns the frame.
-    output: packet_stream(width)
+    output: packet_stream(width, dest_bits)
         Good frames, whole, in order; ``error`` is 0.
-    lengths: stream, 16 bits
-        Length in bytes of each frame of ``output``, offered no later than its first beat.
+    lengths: stream of ``frame_length(dest_bits)``
+        Length and ``dest`` of each frame of ``output``, offered no later than its first beat.
     dropped
         Strobe: a frame has been dropped because it is longer than ``max_bytes`` or than the whole
         FIFO, or, with ``drop_when_full``, found no room. Not for ``error`` and ``abort``.
@@ -58,6 +67,7 @@ class FrameFIFO(wiring.Component):
         max_bytes: int = 65535,
         *,
         drop_when_full: bool = False,
+        dest_bits: int = 0,
     ):
         if width < 8 or width % 8:
             raise ValueError(f"width = {width!r}: a multiple of 8")
@@ -72,11 +82,12 @@ class FrameFIFO(wiring.Component):
         self.max_frames = max_frames
         self.max_bytes = max_bytes
         self.drop_when_full = drop_when_full
+        self.dest_bits = dest_bits
         super().__init__(
             {
-                "input": In(packet_stream(width)),
-                "output": Out(packet_stream(width)),
-                "lengths": Out(stream.Signature(unsigned(16))),
+                "input": In(packet_stream(width, dest_bits)),
+                "output": Out(packet_stream(width, dest_bits)),
+                "lengths": Out(stream.Signature(frame_length(dest_bits))),
                 "dropped": Out(1),
                 "abort": In(1),
             }
@@ -88,10 +99,13 @@ class FrameFIFO(wiring.Component):
         pointer = range(2 * self.depth_beats)  # one bit more than an address: full, or empty
         longest = min(self.max_bytes, self.depth_beats * lanes)
 
-        stored = data.StructLayout({"data": self.width, "count": range(lanes + 1), "last": 1})
+        dest_bits = self.dest_bits
+        stored = data.StructLayout(
+            {"data": self.width, "count": range(lanes + 1), "last": 1, "dest": dest_bits}
+        )
         m.submodules.memory = memory = Memory(shape=stored, depth=self.depth_beats, init=[])
         write, read = memory.write_port(), memory.read_port()
-        m.submodules.lengths = lengths = StreamFIFO(unsigned(16), self.max_frames)
+        m.submodules.lengths = lengths = StreamFIFO(frame_length(dest_bits), self.max_frames)
         wiring.connect(m, lengths.output, wiring.flipped(self.lengths))
 
         # Input: written at once, counted as a frame only when its end is there and is good.
@@ -132,9 +146,15 @@ class FrameFIFO(wiring.Component):
             write.data.count.eq(beat.count),
             write.data.last.eq(beat.last),
             write.en.eq(stores),
-            lengths.input.payload.eq(length),
+            lengths.input.payload.bytes.eq(length),
             lengths.input.valid.eq(commits),
         ]
+        if dest_bits:
+            m.d.comb += [
+                write.data.dest.eq(beat.dest),
+                lengths.input.payload.dest.eq(beat.dest),
+                self.output.payload.dest.eq(read.data.dest),
+            ]
         with m.If(taken):
             m.d.sync += [inside.eq(~beat.last), before.eq(Mux(beat.last, 0, before + lanes))]
             with m.If(beat.last):

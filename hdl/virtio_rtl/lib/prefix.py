@@ -18,10 +18,12 @@ class DropPrefix(wiring.Component):
         Bits of a packet beat.
     length
         Bytes to drop, not a multiple of ``width // 8``.
+    dest_bits
+        Bits of the packets' ``dest``, or 0.
 
     Ports
     -----
-    input, output : packet_stream(width)
+    input, output : packet_stream(width, dest_bits)
     dropped : 1
         Strobe: a packet vanished because it has ``length`` bytes or less. Not for ``error``.
 
@@ -29,15 +31,16 @@ class DropPrefix(wiring.Component):
     beat of a packet while the tail of the one before it leaves.
     """
 
-    def __init__(self, width: int, length: int):
+    def __init__(self, width: int, length: int, dest_bits: int = 0):
         if length % (width // 8) == 0:
             raise ValueError(f"length = {length!r}: a multiple of the beat needs no shift")
         self.width = width
         self.length = length
+        self.dest_bits = dest_bits
         super().__init__(
             {
-                "input": In(packet_stream(width)),
-                "output": Out(packet_stream(width)),
+                "input": In(packet_stream(width, dest_bits)),
+                "output": Out(packet_stream(width, dest_bits)),
                 "dropped": Out(1),
             }
         )
@@ -58,6 +61,8 @@ class DropPrefix(wiring.Component):
         free = ~self.output.valid | self.output.ready
         longer = beat.count > shift
 
+        dest = Signal(self.dest_bits)
+
         def load():
             """Keep what this beat leaves for the next one; its packet may end here."""
             m.d.sync += [
@@ -67,11 +72,16 @@ class DropPrefix(wiring.Component):
                 tail.eq(beat.last & longer),
                 have.eq(~beat.last),
             ]
+            if self.dest_bits:
+                m.d.sync += dest.eq(beat.dest)
             if skip:
                 m.d.sync += skipped.eq(Mux(beat.last, 0, skipped))
 
         with m.If(free):
             m.d.sync += self.output.valid.eq(0)
+            if self.dest_bits:
+                # Of the packet whose first bytes are held, which is the one that leaves.
+                m.d.sync += out.dest.eq(dest)
             with m.If(tail):
                 m.d.sync += [
                     self.output.valid.eq(1),

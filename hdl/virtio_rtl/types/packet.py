@@ -6,12 +6,13 @@ from amaranth.lib import data, stream
 __all__ = ["packet_beat", "packet_stream"]
 
 
-def packet_beat(width: int) -> data.StructLayout:
+def packet_beat(width: int, dest_bits: int = 0) -> data.StructLayout:
     """One beat of a packed packet: byte k of the packet in lane ``k % (width // 8)``.
 
     Every beat but the last is full. ``count`` is the number of bytes in this beat, 1 to
     ``width // 8``; lanes past it are undefined. ``error`` counts on the last beat only: the
-    packet's bytes are not to be trusted.
+    packet's bytes are not to be trusted. ``dest``, if ``dest_bits`` is not 0, is the queue pair
+    of the packet, the same on all of its beats.
     """
     return data.StructLayout(
         {
@@ -20,9 +21,10 @@ def packet_beat(width: int) -> data.StructLayout:
             "last": unsigned(1),
             "error": unsigned(1),
         }
+        | ({"dest": unsigned(dest_bits)} if dest_bits else {})
     )
 
 
-def packet_stream(width: int) -> stream.Signature:
+def packet_stream(width: int, dest_bits: int = 0) -> stream.Signature:
     """Stream of packet beats; may stall at any beat."""
-    return stream.Signature(packet_beat(width))
+    return stream.Signature(packet_beat(width, dest_bits))

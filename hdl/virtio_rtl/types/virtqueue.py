@@ -89,7 +89,8 @@ class Buffer(data.Struct):
 
     ``id`` and ``slots`` are what the used ring needs: the buffer id, and how many ring slots the
     chain took. ``readable`` and ``writable`` are lengths in bytes, saturated. ``error``: the
-    chain breaks a rule and must not be executed.
+    chain breaks a rule and must not be executed. ``absent``: there is no buffer; the device was
+    asked to wait no longer, and nothing is to be given back.
     """
 
     function: 8
@@ -99,6 +100,7 @@ class Buffer(data.Struct):
     readable: 32
     writable: 32
     error: 1
+    absent: 1
 
 
 class Completion(data.Struct):

@@ -59,7 +59,7 @@ class VirtqueueEngine(wiring.Component):
     lookup_{i} : ``QueueLookup``, see ``LOOKUPS``
     read_request_{i}, read_packet_{i} : clients of the read engine, see ``READ_CLIENTS``
     write_request_{i}, write_packet_{i}, write_done_{i} : see ``WRITE_CLIENTS``
-    readable : packet_stream(width), what drivers sent
+    readable : packet_stream(width, pair_bits), what drivers sent
     wanted : stream of ``WritableRequest``; writable : packet_stream(width), what drivers get
     interrupt : stream of ``InterruptRequest``
     failed : 1
@@ -84,7 +84,7 @@ class VirtqueueEngine(wiring.Component):
             "short_reads": In(1),
             "doorbell": In(stream.Signature(Doorbell)),
             "enabled_queue": In(stream.Signature(unsigned(16))),
-            "readable": Out(packet_stream(width)),
+            "readable": Out(packet_stream(width, config.pair_bits)),
             "wanted": In(stream.Signature(WritableRequest)),
             "writable": In(packet_stream(width)),
             "interrupt": Out(stream.Signature(InterruptRequest)),
@@ -117,14 +117,17 @@ class VirtqueueEngine(wiring.Component):
         stores = [ReadAhead(config.queue_pairs, depth) for _ in range(paths)]
         walks = [
             Walk(width, queues, paths, path, batch, depth, pull=path == _RECEIVE,
-                 segments=256 if path == _RECEIVE else 64)
+                 segments=256 if path == _RECEIVE else 64,
+                 wait_cycles=config.receive_wait_cycles)
             for path in range(paths)
         ]  # fmt: skip
         m.submodules.store_receive, m.submodules.store_transmit = stores
         m.submodules.walk_receive, m.submodules.walk_transmit = walks
         m.submodules.service = service = Service(queues)
-        m.submodules.gather = gather = Gather(width, self.max_packet)
-        m.submodules.scatter = scatter = Scatter(width, least_bytes=self.min_receive)
+        m.submodules.gather = gather = Gather(width, self.max_packet, dest_bits=config.pair_bits)
+        m.submodules.scatter = scatter = Scatter(
+            width, least_bytes=self.min_receive, queues=config.queue_pairs
+        )
         m.submodules.used = used = PackedUsed(width, queues, paths, batch)
         m.submodules.event = event = EventCheck(width, queues)
 
@@ -227,7 +230,9 @@ class VirtqueueEngine(wiring.Component):
         join(self.interrupt, event.interrupt)
 
         inside = Signal(16)
-        entered = [walk.buffer.valid & walk.buffer.ready for walk in walks]
+        entered = [
+            walk.buffer.valid & walk.buffer.ready & ~walk.buffer.payload.absent for walk in walks
+        ]
         left = [port.valid & port.ready for port in (used.completion_0, used.completion_1)]
         m.d.sync += inside.eq(inside + entered[0] + entered[1] - left[0] - left[1])
         m.d.comb += [

@@ -37,13 +37,16 @@ class Gather(wiring.Component):
         that a driver writes can make the device read without end.
     in_flight
         Buffers whose payload is on its way.
+    dest_bits
+        Bits of a queue pair's number, or 0.
 
     Ports
     -----
     segment, buffer : from ``Walk``
     request, packet : client of the read engine
-    readable : packet_stream(width)
-        To the device. ``error`` on the last beat: drop it (read failed, or too long).
+    readable : packet_stream(width, dest_bits)
+        To the device; ``dest`` is the virtqueue's pair. ``error`` on the last beat: drop it
+        (read failed, or too long).
     completion : stream of ``Completion``
         Sent with the packet's last beat; in the order of the buffers.
     failed : 1
@@ -56,8 +59,9 @@ class Gather(wiring.Component):
     one cycle to the payload.
     """
 
-    def __init__(self, width: int, max_bytes: int, in_flight: int = 256):
+    def __init__(self, width: int, max_bytes: int, in_flight: int = 256, *, dest_bits: int = 0):
         self.width = width
+        self.dest_bits = dest_bits
         self.max_bytes = max_bytes
         self.in_flight = in_flight
         super().__init__(
@@ -66,7 +70,7 @@ class Gather(wiring.Component):
                 "buffer": In(stream.Signature(Buffer)),
                 "request": Out(stream.Signature(ReadRequest)),
                 "packet": In(packet_stream(width)),
-                "readable": Out(packet_stream(width)),
+                "readable": Out(packet_stream(width, dest_bits)),
                 "completion": Out(stream.Signature(Completion)),
                 "failed": Out(1),
                 "dropped": Out(1),
@@ -188,13 +192,17 @@ class Gather(wiring.Component):
         packet = self.packet.payload
         finish = Signal()
         m.d.comb += [
-            self.readable.payload.eq(packet),
+            self.readable.payload.data.eq(packet.data),
+            self.readable.payload.count.eq(packet.count),
+            self.readable.payload.last.eq(packet.last),
             self.readable.payload.error.eq(packet.last & (packet.error | record.payload.drop)),
             completion.payload.queue.eq(record.payload.queue),
             completion.payload.id.eq(record.payload.id),
             completion.payload.slots.eq(record.payload.slots),
             completion.payload.error.eq(record.payload.bad),
         ]
+        if self.dest_bits:
+            m.d.comb += self.readable.payload.dest.eq(record.payload.queue >> 1)
         with m.If(record.valid & record.payload.empty):
             m.d.comb += finish.eq(completion.ready)
         with m.Elif(record.valid):

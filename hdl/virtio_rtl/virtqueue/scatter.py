@@ -1,6 +1,6 @@
 """One packet of bytes is laid over writable segments: hop 6, from the device."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,9 +25,11 @@ class _Placed(data.Struct):
 class Scatter(wiring.Component):
     """Writes each packet of the device into the next buffer of its virtqueue.
 
-    A packet that does not fit the next buffer is dropped whole and the buffer is kept for the
-    next one: a driver never sees half a packet. A buffer that no packet can ever fit would stop
-    the virtqueue for good; it breaks a rule, and is given back in error.
+    A packet that does not fit the next buffer is dropped whole: a driver never sees half a
+    packet. The buffer is kept for the next packet; where there are several virtqueues, whose
+    packets wait behind, it is given back with length 0 instead. A buffer that no packet can ever
+    fit would stop the virtqueue for good; it breaks a rule, and is given back in error. Where
+    there is no buffer, the packet is dropped.
 
     Parameters
     ----------
@@ -37,6 +39,8 @@ class Scatter(wiring.Component):
         Packets that wait for their buffer, and buffers whose writes are on their way.
     least_bytes
         The device's shortest packet, in bytes.
+    queues
+        Virtqueues that the packets go to.
 
     Ports
     -----
@@ -49,15 +53,17 @@ class Scatter(wiring.Component):
     completion : stream of ``Completion``
         Sent when all writes of the buffer were accepted by the posted path; in order.
     dropped : 1
-        A packet was dropped: it did not fit the next buffer, or that buffer broke a rule.
+        A packet was dropped: it did not fit the next buffer, that buffer broke a rule, or there
+        was none.
     failed : 1
         A buffer broke a rule of the specification, or has room for less than ``least_bytes``.
 
     One cycle a packet and one a segment; packet data pass without delay once they may.
     """
 
-    def __init__(self, width: int, in_flight: int = 64, *, least_bytes: int = 0):
+    def __init__(self, width: int, in_flight: int = 64, *, least_bytes: int = 0, queues: int = 1):
         self.width = width
+        self.keeps = queues == 1
         self.in_flight = in_flight
         self.least_bytes = least_bytes
         super().__init__(
@@ -99,7 +105,7 @@ class Scatter(wiring.Component):
             self.take.valid.eq(self.wanted.valid & lengths.input.ready & ((spare == 0) | asked)),
             self.wanted.ready.eq(reuse | (self.take.ready & lengths.input.ready)),
             lengths.input.valid.eq(reuse | (self.take.valid & self.take.ready)),
-            spared.eq(self.dropped & ~self.failed),
+            spared.eq(self.dropped & ~self.failed & self.keeps),
         ]
         m.d.sync += [
             asked.eq(self.take.valid & ~self.take.ready),
@@ -134,12 +140,12 @@ class Scatter(wiring.Component):
         left = Signal(17)
         offset = Signal(32)
         broken = Signal()
-        fits = ~broken & (buffer.writable >= length.payload)
+        fits = ~broken & (buffer.writable >= length.payload) & ~buffer.absent
         usable = Mux(segment.writable, segment.length - offset, 0)
         chunk = Signal(13)
         biggest = Mux(left > _CHUNK, _CHUNK, left)
         m.d.comb += [
-            broken.eq(buffer.error | (buffer.writable < self.least_bytes)),
+            broken.eq((buffer.error | (buffer.writable < self.least_bytes)) & ~buffer.absent),
             chunk.eq(Mux(usable < biggest, usable, biggest)),
             request.payload.address.eq(segment.address + offset),
             request.payload.length.eq(chunk),
@@ -163,8 +169,8 @@ class Scatter(wiring.Component):
                         self.failed.eq(broken),
                         self.dropped.eq(~fits),
                     ]
-                    with m.If(fits | broken):
-                        m.d.comb += [self.buffer.ready.eq(1), placed.valid.eq(1)]
+                    with m.If(fits | broken | buffer.absent | Const(not self.keeps)):
+                        m.d.comb += [self.buffer.ready.eq(1), placed.valid.eq(~buffer.absent)]
                         m.next = "LAY"
             with m.State("LAY"):
                 with m.If(self.segment.valid):

@@ -8,9 +8,10 @@ from ..lib.stream import StreamFIFO
 from ..types.dma import ReadRequest
 from ..types.packet import packet_stream
 from ..types.virtqueue import Buffer, Descriptor, QueueLookup, Segment
+from .ring_item import RingItem
 from .service import BurstRequest, BurstResult
 from .walk_expand import WalkExpand
-from .walk_ring import RingItem, WalkRing
+from .walk_ring import WalkRing
 
 __all__ = ["Walk"]
 
@@ -30,7 +31,11 @@ class Walk(wiring.Component):
     batch, depth
         Of the read-ahead store.
     pull
-        The device asks for buffers (receive): a request waits until a buffer is available.
+        The device asks for buffers (receive): a request waits until a buffer is available; see
+        ``wait_cycles``.
+    wait_cycles
+        Pull paths of several virtqueues only: how long a request waits for a buffer; then it gets
+        a record that is ``absent``, and one segment of no length.
     segments, buffers
         Depth of the output FIFOs. A pull path's consumer waits for the buffer record, so a chain
         of more segments than that is an error there.
@@ -58,6 +63,7 @@ class Walk(wiring.Component):
         pull: bool,
         segments: int = 64,
         buffers: int = 64,
+        wait_cycles: int = 1000,
     ):
         self.width = width
         self.queues = queues
@@ -68,6 +74,7 @@ class Walk(wiring.Component):
         self.pull = pull
         self.segments = segments
         self.buffers = buffers
+        self.wait_cycles = wait_cycles
         pointer_bits = (2 * depth - 1).bit_length()
         super().__init__(
             {
@@ -93,7 +100,9 @@ class Walk(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.ring = ring = WalkRing(self.batch, self.depth, self.pull)
+        m.submodules.ring = ring = WalkRing(
+            self.queues, self.paths, self.batch, self.depth, self.pull, self.wait_cycles
+        )
         m.submodules.items = items = StreamFIFO(RingItem, 16)
         m.submodules.expand = expand = WalkExpand(self.width, self.segments if self.pull else None)
         m.submodules.segments = segments = StreamFIFO(Segment, self.segments)

@@ -8,7 +8,7 @@ from ..lib.stream import StreamFIFO
 from ..types.packet import packet_stream
 from ..types.virtqueue import Buffer, Segment
 from .descriptor_stream import DescriptorStream
-from .walk_ring import TABLE_ROOM, RingItem
+from .ring_item import TABLE_ROOM, RingItem
 
 __all__ = ["WalkExpand"]
 
@@ -134,6 +134,7 @@ class WalkExpand(wiring.Component):
             buffer.readable.eq(saturated_readable),
             buffer.writable.eq(saturated_writable),
             buffer.error.eq(failed | bad),
+            buffer.absent.eq(item.absent),
             self.buffer.valid.eq(source_valid & last & ~buffer_sent),
         ]
         with m.If(source_valid & both):

@@ -1,44 +1,26 @@
 """Takes descriptors out of the read-ahead store, chain by chain."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..types.dma import ReadRequest
 from ..types.virtqueue import Descriptor, QueueLookup
+from .ring_item import TABLE_ROOM, RingItem
 from .service import BurstRequest, BurstResult
+from .walk_wait import WalkWait
 
-__all__ = ["TABLE_ROOM", "RingItem", "WalkRing"]
-
-TABLE_ROOM = 64
-"""Indirect descriptors that may be on their way or wait in ``WalkExpand``."""
+__all__ = ["WalkRing"]
 
 _TABLE_CHUNK = 16
-
-
-class RingItem(data.Struct):
-    """One ring descriptor, or one chunk of the indirect table that it points at.
-
-    ``table`` holds the descriptors of the chunk, 0 for a direct descriptor. ``last`` closes the
-    buffer; ``id`` and ``slots`` count on it. ``error``: the chain breaks a rule.
-    """
-
-    queue: 16
-    address: 64
-    length: 32
-    writable: 1
-    table: 5
-    last: 1
-    id: 16
-    slots: 16
-    error: 1
 
 
 class WalkRing(wiring.Component):
     """Walks the ring side of chains; one descriptor a cycle within a chain or a burst.
 
     A pull path takes requests of one buffer each; those for the virtqueue that it is at join its
-    burst.
+    burst. Going to another virtqueue costs two cycles. With several virtqueues ``WalkWait`` ends
+    the waiting for a buffer that does not come.
 
     Indirect tables are read in chunks of up to 16 descriptors, as soon as the ring descriptor is
     seen and while earlier tables are still on their way; room for what comes back is reserved.
@@ -51,7 +33,13 @@ class WalkRing(wiring.Component):
     ``WalkExpand`` has consumed in this cycle (0 or 1).
     """
 
-    def __init__(self, batch: int, depth: int, pull: bool):
+    def __init__(
+        self, queues: int, paths: int, batch: int, depth: int, pull: bool, wait_cycles: int
+    ):
+        self.several = queues > paths
+        self.queues = queues
+        self.paths = paths
+        self.wait_cycles = wait_cycles
         self.batch = batch
         self.depth = depth
         self.pull = pull
@@ -127,6 +115,7 @@ class WalkRing(wiring.Component):
         batch_crossed = (next_pointer & (self.batch - 1)) == 0
         # A pull path goes on with the same virtqueue, without a new look, while it is asked to.
         joined = Signal()
+        same = Signal()
         burst_over = (buffers_left == 0) & ~joined
 
         def take_next(*, ends_buffer):
@@ -153,24 +142,22 @@ class WalkRing(wiring.Component):
             with m.Else():
                 m.next = "LOOK"
 
+        # Takes the next request, and looks its virtqueue up.
+        begin = Signal()
+        give_up = Signal()
         if self.pull:
             # Below, whoever ends a buffer in the same cycle takes it into account.
             m.d.sync += buffers_left.eq(buffers_left + joined)
+        if self.pull and self.several:
+            m.submodules.wait = wait = WalkWait(self.queues // self.paths, self.wait_cycles)
+            m.d.comb += [
+                wait.queue.eq(self.walk_queue // self.paths),
+                give_up.eq(wait.give_up),
+            ]
         with m.FSM(name="walk_ring") as fsm:
             with m.State("IDLE"):
-                m.d.comb += self.request.ready.eq(1)
-                m.d.sync += [
-                    buffers_left.eq(self.request.payload.buffers),
-                    slots.eq(0),
-                    chained.eq(0),
-                    owed.eq(0),
-                    queue.eq(self.request.payload.queue),
-                ]
+                m.d.comb += begin.eq(1)
                 with m.If(self.request.valid):
-                    m.d.comb += [
-                        self.walk_queue.eq(self.request.payload.queue),
-                        self.lookup.queue.eq(self.request.payload.queue),
-                    ]
                     m.next = "LOOK"
             with m.State("LOOK"):
                 m.d.sync += [
@@ -182,6 +169,23 @@ class WalkRing(wiring.Component):
                 with m.If(self.taken != self.committed):
                     m.next = "TAKE"
                 # Else the rest of the chain, or the buffer asked for, is still to come: look again.
+                if self.pull and self.several:
+                    m.d.comb += [
+                        wait.found.eq(self.taken != self.committed),
+                        wait.waiting.eq((self.taken == self.committed) & ~chained),
+                        wait.enabled.eq(self.lookup.config.enabled),
+                    ]
+                    with m.If(give_up):
+                        m.d.comb += [
+                            self.item.valid.eq(1),
+                            item.absent.eq(1),
+                            item.last.eq(1),
+                            item.slots.eq(0),
+                        ]
+                        with m.If(self.item.ready):
+                            m.d.sync += buffers_left.eq(buffers_left + joined - 1)
+                            with m.If((buffers_left == 1) & ~joined):
+                                m.next = "IDLE"
                 if not self.pull:
                     with m.Elif(~chained):
                         m.next = "FINISH"
@@ -251,6 +255,10 @@ class WalkRing(wiring.Component):
                     m.next = "REARM"
                 with m.Else():
                     after_store()
+                    if self.pull:
+                        m.d.comb += begin.eq(~chained & (buffers_left == 0) & ~same)
+                        with m.If(begin & self.request.valid):
+                            m.next = "LOOK"
             with m.State("REARM"):
                 m.d.comb += self.rearm.valid.eq(1)
                 with m.If(self.rearm.ready):
@@ -261,11 +269,25 @@ class WalkRing(wiring.Component):
                     m.d.comb += self.result.valid.eq(1)
                     with m.If(self.result.ready):
                         m.next = "IDLE"
-        if self.pull:
-            same = (self.request.payload.queue == queue) & ~buffers_left[-1]
-            with m.If(~fsm.ongoing("IDLE")):
+        m.d.comb += self.request.ready.eq(begin | same)
+        with m.If(begin):
+            m.d.sync += [
+                buffers_left.eq(self.request.payload.buffers),
+                slots.eq(0),
+                chained.eq(0),
+                owed.eq(0),
+                queue.eq(self.request.payload.queue),
+            ]
+            with m.If(self.request.valid):
                 m.d.comb += [
-                    self.request.ready.eq(same),
-                    joined.eq(self.request.valid & same),
+                    self.walk_queue.eq(self.request.payload.queue),
+                    self.lookup.queue.eq(self.request.payload.queue),
                 ]
+        if self.pull:
+            m.d.comb += [
+                same.eq(
+                    ~fsm.ongoing("IDLE") & (self.request.payload.queue == queue) & ~buffers_left[-1]
+                ),
+                joined.eq(self.request.valid & same),
+            ]
         return m
