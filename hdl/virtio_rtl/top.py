@@ -195,6 +195,7 @@ class VirtioDevice(wiring.Component):
         m.d.comb += [
             running.eq(transport.driver_ok & ~reset.stop),
             engine.enable.eq(running),
+            engine.crowded.eq(write.crowded),
             engine.short_reads.eq(space.control.max_read_request == 0),
             self.intx.eq(transport.intx),
             space.interrupt_status.eq(transport.interrupt_status),

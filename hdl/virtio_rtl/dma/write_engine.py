@@ -50,6 +50,8 @@ class WriteEngine(wiring.Component):
         Start no TLP.
     idle
         No TLP is half sent, none is between its start and ``tlp``.
+    crowded
+        Half of the buffer or more is waiting: ``tlp`` takes less than the clients give.
 
     Order: groups are granted round robin, whole, and leave in the order of their grants. A client
     is granted only when its request and its packet's first beat are both there; then it is trusted
@@ -104,6 +106,7 @@ class WriteEngine(wiring.Component):
                 "tlp": Out(tlp_stream(width)),
                 "stop": In(1),
                 "idle": Out(1),
+                "crowded": Out(1),
             }
             | {f"request_{i}": In(stream.Signature(WriteRequest)) for i in range(clients)}
             | {f"packet_{i}": In(packet_stream(width)) for i in range(clients)}
@@ -133,5 +136,6 @@ class WriteEngine(wiring.Component):
             done.finished.eq(launch.finished),
             done.finished_client.eq(launch.finished_client),
             self.idle.eq(launch.idle),
+            self.crowded.eq(launch.crowded),
         ]
         return m

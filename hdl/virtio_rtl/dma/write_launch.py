@@ -43,6 +43,8 @@ class WriteLaunch(wiring.Component):
         Strobe and index, in the cycle in which the last beat of a group is accepted at ``tlp``.
     idle
         No TLP has started that has not left.
+    crowded
+        The buffer is at least half full.
 
     Store and forward per TLP: once a TLP has started, no beat of it waits for ``data``. One beat
     per cycle, no gap between TLPs. Latency from start to ``tlp`` 6 cycles. The way through the
@@ -64,6 +66,7 @@ class WriteLaunch(wiring.Component):
                 "finished": Out(1),
                 "finished_client": Out(client_shape(clients)),
                 "idle": Out(1),
+                "crowded": Out(1),
             }
         )
 
@@ -80,7 +83,12 @@ class WriteLaunch(wiring.Component):
             align.write_row.eq(write_row[:-1]),
             align.write_data.eq(self.data.payload),
         ]
-        m.d.sync += write_row.eq(write_row + align.write_enable)
+        held = Signal(row_bits)
+        m.d.comb += held.eq(write_row - free_row)
+        m.d.sync += [
+            write_row.eq(write_row + align.write_enable),
+            self.crowded.eq(held[-2:].any()),
+        ]
 
         # Place: where the bytes of the TLP lie. The ring's rows and lanes are one number.
         source = self.request.payload

@@ -68,6 +68,8 @@ class VirtqueueEngine(wiring.Component):
         A packet was cut because it is longer than ``max_packet``.
     receive_dropped : 1
         A packet did not fit the driver's buffer, or that buffer broke a rule.
+    crowded : 1
+        The posted path has more to send than it can.
     events : ``HopEvents``
         Its first and last field are left to the outside.
     busy
@@ -88,6 +90,7 @@ class VirtqueueEngine(wiring.Component):
             "wanted": In(stream.Signature(WritableRequest)),
             "writable": In(packet_stream(width)),
             "interrupt": Out(stream.Signature(InterruptRequest)),
+            "crowded": In(1),
             "failed": Out(1),
             "transmit_dropped": Out(1),
             "receive_dropped": Out(1),
@@ -237,6 +240,7 @@ class VirtqueueEngine(wiring.Component):
         m.d.sync += inside.eq(inside + entered[0] + entered[1] - left[0] - left[1])
         m.d.comb += [
             used.busy.eq(inside != 0),
+            used.crowded.eq(self.crowded),
             self.failed.eq(Cat(fetch.failed, gather.failed, scatter.failed, event.failed).any()),
             self.transmit_dropped.eq(gather.dropped),
             self.receive_dropped.eq(scatter.dropped),

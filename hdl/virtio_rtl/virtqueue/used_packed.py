@@ -15,13 +15,14 @@ from .used_write import UsedBatch, UsedEntry, UsedWrite
 __all__ = ["PackedUsed"]
 
 _BANKS = 4
+_AGE_BITS = 14
 
 
 class _Open(data.Struct):
     """A virtqueue with used descriptors that wait for neighbours, and since when."""
 
     queue: 16
-    since: 12
+    since: _AGE_BITS
 
 
 class PackedUsed(wiring.Component):
@@ -32,8 +33,9 @@ class PackedUsed(wiring.Component):
     [virtio 1.4 §2.8.7]. Up to ``batch`` descriptors share one write. A batch is closed when it is
     full, at a multiple of ``batch`` in the ring (so that writes stay aligned), at the ring's end
     and behind a chain of several slots; else as soon as no buffer is in the device any more, and
-    at the latest ``linger`` cycles after its first entry, twice that if several virtqueues are
-    busy: a lone buffer is not delayed, a flood is batched.
+    at the latest ``linger`` cycles after its first entry: a lone buffer is not delayed, a flood is
+    batched. While the posted path is the bottleneck, a batch of many busy virtqueues may wait
+    ``linger_crowded`` cycles instead: then every byte that batching saves is a frame more.
 
     Parameters
     ----------
@@ -43,33 +45,45 @@ class PackedUsed(wiring.Component):
         Virtqueues, and completion inputs.
     batch
         Most used descriptors in one write, a power of two up to 16.
-    linger
-        Cycles, up to 2000.
+    linger, linger_crowded
+        Cycles, up to 8000. An entry may wait twice as long if several virtqueues are busy.
 
     Ports
     -----
     completion_{i} : stream of ``Completion``
     busy : 1
         Buffers are still inside the device.
+    crowded : 1
+        The posted path has more to send than it can.
     lookup, lookup_write : ``QueueLookup``
     request, packet, done : client of the write engine
     written : stream of 16 bits
         A virtqueue whose used descriptors were accepted by the posted path.
 
-    One completion every two cycles, one used descriptor written a cycle. Used descriptors of a
+    One completion a cycle, one used descriptor written a cycle. Used descriptors of a
     virtqueue are in the order of the completions.
     """
 
-    def __init__(self, width: int, queues: int, inputs: int, batch: int = 16, linger: int = 64):
+    def __init__(
+        self,
+        width: int,
+        queues: int,
+        inputs: int,
+        batch: int = 16,
+        linger: int = 64,
+        linger_crowded: int = 4096,
+    ):
         self.width = width
         self.queues = queues
         self.inputs = inputs
         self.batch = batch
         self.linger = linger
+        self.linger_crowded = linger_crowded
         super().__init__(
             {f"completion_{i}": In(stream.Signature(Completion)) for i in range(inputs)}
             | {
                 "busy": In(1),
+                "crowded": In(1),
                 "lookup": Out(QueueLookup()),
                 "lookup_write": Out(QueueLookup()),
                 "request": Out(stream.Signature(WriteRequest)),
@@ -91,7 +105,7 @@ class PackedUsed(wiring.Component):
                 "bank": 2,
                 "listed": 1,
                 # When the first entry of the open batch came.
-                "since": 12,
+                "since": _AGE_BITS,
             }
         )
         slot_bits = (self.batch - 1).bit_length()
@@ -128,22 +142,48 @@ class PackedUsed(wiring.Component):
             write.entry.eq(entries_read.data),
         ]
 
-        now = Signal(12)
-        m.d.sync += now.eq(now + 1)
+        now = Signal(_AGE_BITS)
+        patience = Signal(_AGE_BITS)
+        m.d.sync += [
+            now.eq(now + 1),
+            patience.eq(Mux(self.crowded, self.linger_crowded, self.linger)),
+        ]
         oldest = open_list.output
         due = Signal()
         m.d.comb += due.eq(
-            oldest.valid & (~self.busy | ((now - oldest.payload.since)[:12] >= self.linger))
+            oldest.valid & (~self.busy | ((now - oldest.payload.since)[:_AGE_BITS] >= patience))
         )
 
+        # First stage: choose what to do, and look the virtqueue's state up.
+        advance = Signal()
+        flush_now = Signal()
+        queue_now = Signal(16)
+        # Second stage: do it. State that is written here is seen by the next lookup.
         completion = Signal(Completion)
+        appends = Signal()
+        flushes = Signal()
+        m.d.comb += [
+            flush_now.eq(due & ~sweep.busy),
+            queue_now.eq(Mux(flush_now, oldest.payload.queue, arbiter.output.payload.queue)),
+            oldest.ready.eq(flush_now & advance),
+            arbiter.output.ready.eq(~flush_now & ~sweep.busy & advance),
+        ]
+        with m.If(advance):
+            m.d.sync += [
+                appends.eq(arbiter.output.valid & arbiter.output.ready),
+                flushes.eq(flush_now),
+                completion.eq(arbiter.output.payload),
+                completion.queue.eq(queue_now),
+            ]
+
         state = states_read.data
         size = self.lookup.config.size
-        queue = Signal(16)
+        queue = completion.queue
+        looked_up = Mux(advance, queue_now, queue)
         next_state = data.View(layout, Signal(layout))
         m.d.comb += [
-            states_read.addr.eq(queue),
-            self.lookup.queue.eq(queue),
+            states_read.addr.eq(looked_up),
+            self.lookup.queue.eq(looked_up),
             states_write.addr.eq(queue),
             states_write.data.eq(next_state),
             next_state.eq(state),
@@ -155,6 +195,7 @@ class PackedUsed(wiring.Component):
         past_end = Signal()
         closes = Signal()
         young = Signal()
+        room = batches.input.ready
         m.d.comb += [
             moved.eq(state.index + completion.slots),
             past_end.eq(moved >= size),
@@ -166,6 +207,8 @@ class PackedUsed(wiring.Component):
                 | (completion.slots != 1)
                 | (state.count == self.batch - 1)
                 | ((moved & (self.batch - 1)) == 0)
+                # A lone buffer is given back at once.
+                | ~self.busy
             ),
             batches.input.payload.queue.eq(queue),
             batches.input.payload.bank.eq(state.bank),
@@ -173,68 +216,49 @@ class PackedUsed(wiring.Component):
             batches.input.payload.index.eq(state.index - state.count),
             open_list.input.payload.queue.eq(queue),
             open_list.input.payload.since.eq(now),
-            young.eq(self.busy & (state.count != 0) & ((now - state.since)[:12] < self.linger)),
+            young.eq(self.busy & (state.count != 0) & ((now - state.since)[:_AGE_BITS] < patience)),
+            # Everything that may end in a write waits for room for one.
+            advance.eq(~(appends | flushes) | room),
         ]
-
-        with m.FSM(name="used"):
-            with m.State("IDLE"):
-                with m.If(sweep.busy):
-                    pass
-                with m.Elif(due & batches.input.ready):
-                    m.d.comb += [queue.eq(oldest.payload.queue), oldest.ready.eq(1)]
-                    m.d.sync += completion.queue.eq(oldest.payload.queue)
-                    m.next = "FLUSH"
-                with m.Elif(arbiter.output.valid):
-                    m.d.comb += [
-                        queue.eq(arbiter.output.payload.queue),
-                        arbiter.output.ready.eq(1),
-                    ]
-                    m.d.sync += completion.eq(arbiter.output.payload)
-                    m.next = "APPEND"
-            with m.State("APPEND"):
-                m.d.comb += queue.eq(completion.queue)
-                with m.If(~closes | batches.input.ready):
-                    m.d.comb += [
-                        entries_write.en.eq(1),
-                        states_write.en.eq(1),
-                        next_state.index.eq(Mux(past_end, moved - size, moved)),
-                        next_state.wrapped.eq(state.wrapped ^ past_end),
-                        batches.input.payload.count.eq(state.count + 1),
-                        batches.input.valid.eq(closes),
-                    ]
-                    with m.If(closes):
-                        m.d.comb += [
-                            next_state.count.eq(0),
-                            next_state.bank.eq(state.bank + 1),
-                        ]
-                    with m.Else():
-                        m.d.comb += [
-                            next_state.count.eq(state.count + 1),
-                            next_state.listed.eq(1),
-                            open_list.input.valid.eq(~state.listed),
-                        ]
-                        with m.If(state.count == 0):
-                            m.d.comb += next_state.since.eq(now)
-                    m.next = "IDLE"
-            with m.State("FLUSH"):
-                m.d.comb += queue.eq(completion.queue)
-                with m.If(young):
-                    # The batch that was listed is gone; the one that is open now began later.
-                    m.d.comb += [
-                        open_list.input.payload.since.eq(state.since),
-                        open_list.input.valid.eq(1),
-                    ]
-                with m.Else():
-                    m.d.comb += [
-                        states_write.en.eq(1),
-                        next_state.listed.eq(0),
-                        next_state.count.eq(0),
-                        batches.input.payload.count.eq(state.count),
-                        batches.input.valid.eq(state.count != 0),
-                    ]
-                    with m.If(state.count != 0):
-                        m.d.comb += next_state.bank.eq(state.bank + 1)
-                m.next = "IDLE"
+        with m.If(appends & room):
+            m.d.comb += [
+                entries_write.en.eq(1),
+                states_write.en.eq(1),
+                next_state.index.eq(Mux(past_end, moved - size, moved)),
+                next_state.wrapped.eq(state.wrapped ^ past_end),
+                batches.input.payload.count.eq(state.count + 1),
+                batches.input.valid.eq(closes),
+            ]
+            with m.If(closes):
+                m.d.comb += [
+                    next_state.count.eq(0),
+                    next_state.bank.eq(state.bank + 1),
+                ]
+            with m.Else():
+                m.d.comb += [
+                    next_state.count.eq(state.count + 1),
+                    next_state.listed.eq(1),
+                    open_list.input.valid.eq(~state.listed),
+                ]
+                with m.If(state.count == 0):
+                    m.d.comb += next_state.since.eq(now)
+        with m.If(flushes & room):
+            with m.If(young):
+                # The batch that was listed is gone; the one that is open now began later.
+                m.d.comb += [
+                    open_list.input.payload.since.eq(state.since),
+                    open_list.input.valid.eq(1),
+                ]
+            with m.Else():
+                m.d.comb += [
+                    states_write.en.eq(1),
+                    next_state.listed.eq(0),
+                    next_state.count.eq(0),
+                    batches.input.payload.count.eq(state.count),
+                    batches.input.valid.eq(state.count != 0),
+                ]
+                with m.If(state.count != 0):
+                    m.d.comb += next_state.bank.eq(state.bank + 1)
 
         with m.If(sweep.busy):
             m.d.comb += [
