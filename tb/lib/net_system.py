@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-import cocotb
-from cocotb.triggers import RisingEdge
-
-from lib.dma_model import packet_beats
+from lib.axi_frames import AxiFrameSink, AxiFrameSource
 from lib.pcie.access import PciAccess
 from lib.pcie.endpoint import RtlEndpoint
 from lib.pcie.host import HostRootComplex
 from lib.pcie.latency import ReadLatency
 from lib.pcie.packet import MEM_READ
-from lib.port import reader, writer
 from lib.streams import cycles, reset, start_clock
 from virtio_model.driver.net import NetDriver, Received
 from virtio_model.driver.packed_queue import PackedQueue
@@ -30,8 +25,6 @@ from virtio_rtl.config import DeviceConfig, named_config
 __all__ = [
     "ALL_FEATURES",
     "MESSAGE_ADDRESS",
-    "AxiFrameSink",
-    "AxiFrameSource",
     "NetSystem",
     "exchange",
     "random_cuts",
@@ -70,104 +63,6 @@ def random_frame(longest: int = 1514) -> bytes:
 def random_cuts(length: int) -> tuple[int, ...]:
     """Positions at which a buffer is cut into segments; often none."""
     return tuple(random.randrange(1, length) for _ in range(random.choice([0, 0, 0, 1, 2, 3, 7])))
-
-
-class AxiFrameSink:
-    """Takes frames from an AXI4-Stream port of the device."""
-
-    def __init__(self, dut: Any, name: str, *, stall: float = 0.0):
-        self.frames: list[bytes] = []
-        self.errors = 0
-        self.stall = stall
-        self._dut = dut
-        self._ports = {
-            port: reader(getattr(dut, f"{name}__{port}"))
-            for port in ("tdata", "tkeep", "tvalid", "tlast", "tuser")
-        }
-        self._ready = writer(getattr(dut, f"{name}__tready"))
-        self._lanes = len(getattr(dut, f"{name}__tkeep"))
-        self._valid = getattr(dut, f"{name}__tvalid")
-        self._ready(0)
-        cocotb.start_soon(self._run())
-
-    async def _run(self) -> None:
-        ports, ready, data = self._ports, False, b""
-        edge, rises = RisingEdge(self._dut.clk), RisingEdge(self._valid)
-        while True:
-            await edge
-            if ready and ports["tvalid"]():
-                count = ports["tkeep"]().bit_length()
-                data += ports["tdata"]().to_bytes(self._lanes, "little")[:count]
-                if ports["tlast"]():
-                    if ports["tuser"]():
-                        self.errors += 1
-                    else:
-                        self.frames.append(data)
-                    data = b""
-            ready = not (self.stall and random.random() < self.stall)
-            self._ready(int(ready))
-            if ready and not ports["tvalid"]():
-                await rises
-
-
-class AxiFrameSource:
-    """Sends frames into an AXI4-Stream port of the device."""
-
-    def __init__(self, dut: Any, name: str, width: int, *, stall: float = 0.0):
-        self.stall = stall
-        self.sent = 0
-        self._dut = dut
-        self._width = width
-        self._set = {
-            port: writer(getattr(dut, f"{name}__{port}"))
-            for port in ("tdata", "tkeep", "tvalid", "tlast", "tuser")
-        }
-        self._ready = reader(getattr(dut, f"{name}__tready"))
-        self._frames: deque[tuple[bytes, bool]] = deque()
-        self._inside = False
-        self._set["tvalid"](0)
-        cocotb.start_soon(self._run())
-
-    @property
-    def waiting(self) -> int:
-        """Frames that have not been sent."""
-        return len(self._frames)
-
-    @property
-    def idle(self) -> bool:
-        """Whether no frame is being sent."""
-        return not self._frames and not self._inside
-
-    def clear(self) -> None:
-        """Forget the frames that have not been started."""
-        self._frames.clear()
-
-    def send(self, frame: bytes, *, bad: bool = False) -> None:
-        """Queue a frame; `bad` marks it with tuser."""
-        self._frames.append((frame, bad))
-
-    async def _run(self) -> None:
-        edge = RisingEdge(self._dut.clk)
-        while True:
-            await edge
-            if not self._frames:
-                continue
-            frame, bad = self._frames.popleft()
-            self._inside = True
-            for beat in packet_beats(frame, self._width, error=bad):
-                while self.stall and random.random() < self.stall:
-                    await edge
-                self._set["tdata"](beat["data"])
-                self._set["tkeep"]((1 << beat["count"]) - 1)
-                self._set["tlast"](beat["last"])
-                self._set["tuser"](beat["error"])
-                self._set["tvalid"](1)
-                await edge
-                while not self._ready():
-                    await edge
-                self._set["tvalid"](0)
-            self._inside = False
-            self.sent += 1
 
 
 class NetSystem:

@@ -1,4 +1,4 @@
-"""MSI-X: register accesses, pending bits, and the messages."""
+"""MSI-X: register accesses, pending bits, and which message goes when."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import enum, stream, wiring
@@ -9,6 +9,7 @@ from ..types.packet import packet_stream
 from ..types.pcie import FunctionControl
 from ..types.regbus import RegisterBus, RegisterRequest
 from .capabilities import MSIX_MAX_VECTORS
+from .msix_message import MSIXMessage
 from .msix_table import ROW_BITS, EntryWord, MSIXTable
 
 __all__ = ["MSIX"]
@@ -110,12 +111,10 @@ class MSIX(wiring.Component):
         forget_left = Signal(range(rows + 1))
         m.d.comb += self.busy.eq(clear_waits | table.busy | (forget_left != 0))
 
-        message_low = Signal(32)
-        message_high = Signal(32)
-        message_data = Signal(32)
-        output_free = Signal()
-        self._drive_output(m, message_low, message_high, message_data)
-        m.d.comb += output_free.eq(~self.write_request.valid & ~self.packet.valid)
+        m.submodules.message = message = MSIXMessage(self.width)
+        wiring.connect(m, message.write_request, wiring.flipped(self.write_request))
+        wiring.connect(m, message.packet, wiring.flipped(self.packet))
+        m.d.comb += message.entry.eq(table.entry)
 
         with m.If(self.bus.response.ready):
             m.d.sync += self.bus.response.valid.eq(0)
@@ -138,7 +137,7 @@ class MSIX(wiring.Component):
         request_turn = Signal()
         bus_waits = Signal()
         # Without bus mastering a message stands where it is, and a read must not wait for it.
-        read_may = output_free | ~self.control.bus_master_enable
+        read_may = message.free | ~self.control.bus_master_enable
         request_waits = Signal()
         scan_waits = Signal()
         m.d.comb += [
@@ -146,8 +145,8 @@ class MSIX(wiring.Component):
                 self.bus.request.valid
                 & (self.bus.request.payload.write | (read_may & ~self.bus.response.valid))
             ),
-            request_waits.eq(self.request.valid & (output_free | ~self.control.msix_enable)),
-            scan_waits.eq((scan_left != 0) & output_free & allowed),
+            request_waits.eq(self.request.valid & (message.free | ~self.control.msix_enable)),
+            scan_waits.eq((scan_left != 0) & message.free & allowed),
         ]
 
         with m.FSM(name="operation_state") as fsm:
@@ -239,17 +238,17 @@ class MSIX(wiring.Component):
                 ]
                 m.next = "LOOKUP"
             with m.State("ADDRESS_LOW"):
-                m.d.sync += [message_low.eq(table.entry), word.eq(EntryWord.DATA)]
+                m.d.comb += message.load[EntryWord.ADDRESS_LOW].eq(1)
+                m.d.sync += word.eq(EntryWord.DATA)
                 m.next = "ADDRESS_HIGH"
             with m.State("ADDRESS_HIGH"):
-                m.d.sync += message_high.eq(table.entry)
+                m.d.comb += message.load[EntryWord.ADDRESS_HIGH].eq(1)
                 m.next = "DATA"
             with m.State("DATA"):
                 # Decided as late as possible, so that nothing is offered once it is masked.
-                m.d.sync += message_data.eq(table.entry)
+                m.d.comb += message.load[EntryWord.DATA].eq(1)
                 with m.If(allowed & ~table.masked):
-                    m.d.comb += table.clear_pending.eq(1)
-                    m.d.sync += [self.write_request.valid.eq(1), self.packet.valid.eq(1)]
+                    m.d.comb += [table.clear_pending.eq(1), message.offer.eq(1)]
                 with m.Else():
                     m.d.comb += table.set_pending.eq(self.control.msix_enable)
                 m.next = "IDLE"
@@ -261,7 +260,7 @@ class MSIX(wiring.Component):
             m.d.sync += clear_waits.eq(1)
         with m.If(self.forget):
             m.d.sync += forget_left.eq(rows)
-        m.d.comb += self.idle.eq(output_free & fsm.ongoing("IDLE"))
+        m.d.comb += self.idle.eq(message.free & fsm.ongoing("IDLE"))
         return m
 
     def _access_registers(self, m: Module, table: MSIXTable, access):
@@ -293,18 +292,3 @@ class MSIX(wiring.Component):
             with m.If(word == EntryWord.ADDRESS_LOW):
                 m.d.comb += table.write_data[:2].eq(0)
         return unmasked_pending
-
-    def _drive_output(self, m: Module, low, high, message) -> None:
-        """Offer the message; each of its two streams is taken when it is."""
-        with m.If(self.write_request.ready):
-            m.d.sync += self.write_request.valid.eq(0)
-        with m.If(self.packet.ready):
-            m.d.sync += self.packet.valid.eq(0)
-        m.d.comb += [
-            self.write_request.payload.address.eq(Cat(low, high)),
-            self.write_request.payload.length.eq(4),
-            self.write_request.payload.last.eq(1),
-            self.packet.payload.data.eq(message),
-            self.packet.payload.count.eq(4),
-            self.packet.payload.last.eq(1),
-        ]
