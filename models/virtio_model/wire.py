@@ -8,13 +8,17 @@ the busier one sets the rate.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, gcd
 from typing import Literal, NamedTuple
 
 from virtio_model.spec.net import HEADER_SIZE
 
 Ring = Literal["packed", "split"]
+Direction = Literal["transmit", "receive", "both"]
+Frame = int | Sequence[int]
+"""Bytes in memory (see `memory_bytes`) of a frame of one descriptor, or of each of its segments."""
 
 MWR = 24
 MRD = 24
@@ -118,7 +122,8 @@ def tx_bytes_per_frame(
     """Transmit: wire bytes for a frame of `frame` bytes in memory (see `memory_bytes`).
 
     `batch` buffers per fetch and write-back, completions in chunks of `chunk` bytes, one
-    doorbell per `doorbell_batch` frames, `descriptors` per frame.
+    doorbell per `doorbell_batch` frames, `descriptors` per frame: of these only the fetch is
+    counted; `mixed_bytes_per_frame` also knows what cutting a frame costs.
     """
     data = Load(MRD * ceil(frame / mrrs), frame + CPLD * ceil(frame / chunk))
     fetch = fetch_bytes(ring, batch, chunk, mrrs=mrrs, descriptors=descriptors)
@@ -155,6 +160,87 @@ def both_bytes_per_frame(
     """One frame each way at once."""
     args = (frame, ring, batch, chunk, mrrs, mps, doorbell_batch, descriptors)
     return tx_bytes_per_frame(*args) + rx_bytes_per_frame(*args)
+
+
+def cut(frame: int, descriptors: int) -> tuple[int, ...]:
+    """Return a frame of `frame` bytes as that many segments, as equal as can be."""
+    size, longer = divmod(frame, descriptors)
+    return (size + 1,) * longer + (size,) * (descriptors - longer)
+
+
+def segments_of(frame: Frame) -> tuple[int, ...]:
+    """Return the segments of a frame."""
+    return (frame,) if isinstance(frame, int) else tuple(frame)
+
+
+def descriptor_read_bytes(frames: Sequence[Frame], batch: int, mrrs: int = 512) -> int:
+    """Return the size of one read of packed descriptors: a power of two.
+
+    `batch` buffers, as far as MRRS and whole reads one behind the other allow.
+    """
+    descriptors = sum(len(segments_of(frame)) for frame in frames)
+    wanted = DESC * batch * descriptors // len(frames)
+    return min(mrrs, 1 << wanted.bit_length() - 1)
+
+
+def mixed_bytes_per_frame(
+    direction: Direction,
+    frames: Sequence[Frame],
+    ring: Ring,
+    batch: int,
+    chunk: int,
+    mrrs: int = 512,
+    mps: int = 256,
+    doorbell_batch: int = 32,
+) -> Load:
+    """Mean wire bytes for frames of different sizes and framing, over and over in this order.
+
+    For equal frames of one descriptor this is what `tx_bytes_per_frame` and its neighbours give.
+    Beyond that it counts what those leave out:
+
+    - every segment has requests and completions of its own;
+    - TLPs carry whole dwords;
+    - used descriptors of a packed ring are neighbours only where buffers have one descriptor:
+      behind a chain there is a gap as long as the chain, so a write ends there [virtio 1.4 §2.8];
+    - packed descriptors are read on from where the last read ended (`descriptor_read_bytes`).
+
+    Segments begin at multiples of MRRS, where splitting costs least; for any other place this is a
+    lower bound.
+    """
+    if direction == "both":
+        args = (frames, ring, batch, chunk, mrrs, mps, doorbell_batch)
+        return mixed_bytes_per_frame("transmit", *args) + mixed_bytes_per_frame("receive", *args)
+    chains = [segments_of(frame) for frame in frames]
+    up = down = 0.0
+    for length in (length for chain in chains for length in chain):
+        data = 4 * ceil(length / 4)
+        if direction == "transmit":
+            up += MRD * ceil(length / mrrs)
+            down += data + CPLD * ceil(length / chunk)
+        else:
+            up += data + MWR * ceil(length / mps)
+    descriptors = DESC * sum(map(len, chains))
+    read = descriptor_read_bytes(frames, batch, mrrs)
+    up += MRD * descriptors / read
+    down += descriptors + CPLD * ceil(read / chunk) * descriptors / read
+    load = Load(up / len(chains), down / len(chains)) + Load(0, DOORBELL / doorbell_batch)
+    if ring == "packed":
+        return load + _packed_used_bytes(list(map(len, chains)), batch, mps)
+    whole, table = (fetch_bytes(kind, batch, chunk, mrrs=mrrs) for kind in ("split", "packed"))
+    index = Load(whole.up - table.up, whole.down - table.down)  # avail.idx and the entries
+    return load + index + used_bytes("split", batch, mps=mps)
+
+
+def _packed_used_bytes(counts: Sequence[int], batch: int, mps: int) -> Load:
+    """Return the mean of used descriptors, for buffers of these numbers of descriptors."""
+    laps = batch // gcd(len(counts), batch)  # until a batch begins with the first frame again
+    up, run = 0.0, 0
+    for number, count in enumerate(list(counts) * laps, 1):
+        run += 1
+        if count > 1 or number % batch == 0:
+            up += used_bytes("packed", run, mps=mps).up * run
+            run = 0
+    return Load(up / (len(counts) * laps), 0)
 
 
 def ceiling_mpps(link: Link, load: Load) -> float:

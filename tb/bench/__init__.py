@@ -1,6 +1,8 @@
-"""The benchmark: rates at full rings beside the wire model's ceiling.
+"""The benchmark: rates at full rings and the latency of lone packets, beside what the wire allows.
 
-`python -m bench` (or `make bench`). `wrapper` is the device with a traffic generator and a
-checker at its ports, `fast_ring` a driver that works in bulk, `flow` one measurement inside the
-simulator, `cli` the command line. Results go to `build/bench/results.json`.
+`python -m bench` (or `make bench`). `scenario` lists what is measured, `jobs` runs the simulations,
+`measure` is their inner end: `flow` keeps rings full, `lone` times one packet at a time, both on a
+`bed` (a brought-up device). `wrapper` is the device with a traffic generator and a checker at its
+ports; `fast_ring` and `fast_chains` are drivers that work in bulk. `ideal` is what no device can
+beat, `targets` what this one must reach. Results go to `build/bench`.
 """

@@ -5,155 +5,137 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shutil
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from bench.scenario import RING_SIZE, Scenario, scenarios
-from demo.cli import DEFAULT_CONFIG, fail, parse_seed, say
-from demo.progress import PROGRESS, ProgressView
-from demo.words import reason
+from bench.jobs import Plan, plan_jobs, run_jobs
+from bench.scenario import DIRECTIONS, RING_SIZE, Case, Scenario, scenarios
+from demo.cli import fail, parse_seed, say
 from lib.paths import BUILD
-from virtio_rtl.config import ConfigError, DeviceConfig, named_config
+from virtio_rtl.config import NAMED_CONFIGS, ConfigError, DeviceConfig, named_config
 
 FOLDER = BUILD / "bench"
-_LIMIT_S = 7200
-_WIDTH = 120
-_CAPTION = (
-    "Mpps each way; bytes on the wire per frame, in brackets what the wire model expects; Gb/s "
-    "with ACK and flow control. The ceiling is the wire model's and allows for these and for SKP "
-    "in the worst case; this link has no SKP, and ACKs only as traffic demands, so a share may "
-    "pass 100%."
-)
+CONFIGS = ("net-x8", "net-x16", "net-x8-128")
+"""Measured unless one is asked for."""
+
+_WIDTH = 150
 
 app = typer.Typer(add_completion=False)
 
 
 def run(
-    config: DeviceConfig,
-    wanted: list[Scenario],
+    plan: Plan,
     *,
     ring_size: int,
-    seed: int | None,
+    workers: int,
+    seed: int,
     folder: Path,
     console: Console,
-) -> tuple[list[dict[str, Any]], str]:
-    """Simulate all scenarios; return the records that came out, and what failed."""
-    from bench.wrapper import BenchDevice
-    from lib.sim import SimulationFailed, simulate
+    ideal: bool = True,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Simulate a plan, write results.json and report.html; return records, and what failed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results, page = folder / "results.json", folder / "report.html"
+    for old in (results, page):
+        old.unlink(missing_ok=True)
+    jobs = plan_jobs(plan, ring_size, workers)
+    records, failures = run_jobs(jobs, workers=workers, seed=seed, folder=folder, console=console)
+    if ideal and records:
+        from bench.against_ideal import add_ideal
+        from lib.sim import SimulationFailed
 
-    results, parts = folder / "results.json", folder / "parts"
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir(parents=True)
-    results.unlink(missing_ok=True)
-    progress = folder.resolve() / "progress"
-    failure = ""
-    name = f"bench_{config.name}"
-    try:
-        with (
-            ProgressView(console, progress, "building the simulator"),
-            contextlib.redirect_stdout(io.StringIO()),  # the console has its own
-        ):
-            try:
-                simulate(
-                    BenchDevice(config),
-                    module="bench.flow",
-                    name=name,
-                    params={
-                        "config": config.name,
-                        "ring_size": ring_size,
-                        "scenarios": [asdict(scenario) for scenario in wanted],
-                        "folder": str(parts.resolve()),
-                    },
-                    env={PROGRESS: str(progress)},
-                    seed=seed,
-                    limit_s=_LIMIT_S,
-                )
-            except SimulationFailed as error:
-                failure = f"{reason(str(error))}; log: {BUILD / 'sim' / name / 'sim.log'}"
-    finally:
-        progress.unlink(missing_ok=True)
-    paths = [parts / f"{number}.json" for number in range(len(wanted))]
-    records = [json.loads(path.read_text()) for path in paths if path.exists()]
-    shutil.rmtree(parts)
+        say(console, "the ideal endpoint")
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # the console has its own
+                add_ideal(records, folder, seed)
+        except SimulationFailed as error:
+            failures.append(f"ideal endpoint: {str(error).splitlines()[0]}")
+    for record in records:
+        record.pop("drawn", None)
     if records:
-        results.write_text(json.dumps(records, indent=1) + "\n")
-    return records, failure
+        from bench.report import write_report
+
+        lines = ",\n".join(json.dumps(record) for record in records)
+        results.write_text(f"[\n{lines}\n]\n")
+        write_report(records, page)
+    return records, failures
 
 
-def table(records: list[dict[str, Any]]) -> Table:
-    """Return the records as a table."""
-    first = records[0]
-    made = Table(
-        title=f"{first['config']}, packed ring of {first['ring_size']}, {first['batch']} frames a "
-        f"doorbell, host reads {first['host_read_ns']:.0f} ns, link {first['link_gbps']:.1f} Gb/s",
-        caption=_CAPTION,
-    )
-    made.add_column("direction", no_wrap=True)
-    names = ("frame", "Mpps", "ceiling", "share", "cycles", "bytes up", "bytes down")
-    for name in (*names, "Gb/s up", "Gb/s down", "reads"):
-        made.add_column(name, justify="right", no_wrap=True)
-    for line in records:
-        made.add_row(
-            line["direction"],
-            f"{line['frame_bytes']:,}",
-            f"{line['mpps']:.2f}",
-            f"{line['ceiling_mpps']:.2f}",
-            f"{line['ratio']:.0%}",
-            f"{line['cycles_per_frame']:.2f}",
-            f"{line['wire_up']:.0f} ({line['ceiling_wire_up']:.0f})",
-            f"{line['wire_down']:.0f} ({line['ceiling_wire_down']:.0f})",
-            f"{line['gbps_up']:.1f}",
-            f"{line['gbps_down']:.1f}",
-            str(line["peak_reads_in_flight"]),
-        )
-    return made
+def _plan(names: list[str], quick: bool, only: str, case: str) -> Plan:
+    def wanted(config: DeviceConfig) -> list[Scenario]:
+        return [
+            scenario
+            for scenario in scenarios(config, quick)
+            if only in ("", scenario.direction) and case in ("", scenario.case)
+        ]
+
+    plan = [(named_config(name), wanted(named_config(name))) for name in names]
+    return [(config, found) for config, found in plan if found]
 
 
 @app.command()
 def bench(
-    config: Annotated[str, typer.Option(envvar="CONFIG", help="Configuration.")] = DEFAULT_CONFIG,
-    quick: Annotated[str, typer.Option(envvar="QUICK", help="1: shorter windows.")] = "",
+    config: Annotated[str, typer.Option(envvar="CONFIG", help="Only this configuration.")] = "",
+    quick: Annotated[str, typer.Option(envvar="QUICK", help="1: fewer, shorter windows.")] = "",
     seed: Annotated[str, typer.Option(envvar="SEED", help="A number, or random.")] = "",
-    ring: Annotated[int, typer.Option(min=64, max=1024, help="Ring size.")] = RING_SIZE,
+    jobs: Annotated[int, typer.Option(envvar="JOBS", min=1, help="Simulations at a time.")] = 2,
+    ring: Annotated[
+        int, typer.Option(min=64, max=1024, help="Ring size with one queue pair.")
+    ] = RING_SIZE,
     only: Annotated[str, typer.Option(help="One direction: transmit, receive or both.")] = "",
+    case: Annotated[str, typer.Option(help=f"One case: {', '.join(get_args(Case))}.")] = "",
+    ideal: Annotated[bool, typer.Option(help="Measure the ideal endpoint, too.")] = True,
     output: Annotated[str, typer.Option(help="Folder for the results; build/bench.")] = "",
 ) -> None:
-    """Measure rates at full rings, and write build/bench/results.json."""
+    """Measure rates and latencies; write build/bench/results.json and report.html."""
+    names = [config] if config else [name for name in CONFIGS if name in NAMED_CONFIGS]
     try:
-        device_config = named_config(config)
+        configs = [named_config(name) for name in names]
     except ConfigError as error:
         fail(str(error), 2)
-    if ring > device_config.queue_size_max:
-        fail(f"--ring {ring}: {config} has rings of at most {device_config.queue_size_max}", 2)
-    wanted = scenarios(quick not in ("", "0"))
-    wanted = [scenario for scenario in wanted if only in ("", scenario.direction)]
-    if not wanted:
+    for each in configs:
+        if each.queue_pairs == 1 and ring > each.queue_size_max:
+            fail(f"--ring {ring}: {each.name} has rings of at most {each.queue_size_max}", 2)
+    if only not in ("", *DIRECTIONS):
         fail(f"--only {only}: transmit, receive or both", 2)
+    if case not in ("", *get_args(Case)):
+        fail(f"--case {case}: {', '.join(get_args(Case))}", 2)
+    plan = _plan(names, quick not in ("", "0"), only, case)
+    if not plan:
+        fail("nothing to measure: no configuration has such a case", 2)
     number = parse_seed(seed)
+    # Late: these need the simulator and its tools.
+    from bench.table import tables
+    from lib.sim import choose_seed
     from lib.verilate import BuildError
 
     # Where nobody looks, a table need not fold.
-    width = None if sys.stdout.isatty() else _WIDTH
-    console = Console(file=sys.stdout, width=width)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDTH)
     folder = Path(output) if output else FOLDER
     try:
-        records, failure = run(
-            device_config, wanted, ring_size=ring, seed=number, folder=folder, console=console
+        records, failures = run(
+            plan,
+            ring_size=ring,
+            workers=jobs,
+            seed=choose_seed("bench", number),
+            folder=folder,
+            console=console,
+            ideal=ideal,
         )
     except BuildError as error:
         fail(str(error), 1)
+    for table in tables(records):
+        console.print(table)
     if records:
-        console.print(table(records))
-        say(console, f"results: {folder / 'results.json'}")
-    if failure:
-        fail(failure, 1)
+        for place in ("results.json", "report.html"):
+            say(console, f"{place}: {folder / place}")
+        say(console, f"seed: {records[0]['seed']}")
+    if failures:
+        fail("\n".join(failures), 1)
 
 
 def main() -> None:

@@ -1,12 +1,15 @@
-"""What is measured, and the record that comes out."""
+"""What is measured."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
-from demo.ceiling import Direction, ceiling, raw_gbps
+from demo.ceiling import CHUNK, Direction
 from virtio_rtl.config import DeviceConfig
+
+Case = Literal["flood", "pieces64", "framing", "pairs128", "lone"]
 
 BATCH = 32
 """Frames per doorbell."""
@@ -14,93 +17,81 @@ BATCH = 32
 RING_SIZE = 1024
 """Unless another is asked for. At 60 Mpps and a loop of 3 us some 200 frames are under way."""
 
+MANY_RING_SIZE = 64
+"""With many queue pairs."""
+
 HOST_READ_NS = 600.0
 
-
 DIRECTIONS: tuple[Direction, ...] = ("transmit", "receive", "both")
+
+SMALL, LARGE = (64, 60), (1500, 1500)
+"""The customary sizes, and what goes through the port: 64 counts the FCS, 1500 does not."""
+
+SWEEP = ((128, 124), (256, 252), (512, 508), (1024, 1020), (4096, 4096), (9000, 9000))
+"""Sizes between and beyond, for the picture."""
+
+FRAMING_BYTES = "60-9000"
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One measurement: frames of one size at full rings.
+    """One measurement.
 
-    frame_bytes: the customary name, 64 with FCS or 1500 without; `length` goes through the port.
-    warm_up, window: frames.
+    frame_bytes: the customary name, 64 with FCS or 1500 without; `length` goes through the port
+    (0: lengths are drawn). warm_up, window: frames. piece: bytes of a completion.
     """
 
     direction: Direction
-    frame_bytes: int
+    frame_bytes: int | str
     length: int
     warm_up: int
     window: int
+    case: Case = "flood"
+    piece: int = CHUNK
 
     @property
     def title(self) -> str:
         """What people call it."""
-        return f"{self.direction}, {self.frame_bytes} bytes"
+        extra = "" if self.case == "flood" else f", {self.case}"
+        return f"{self.direction}, {self.frame_bytes} bytes{extra}"
+
+    @property
+    def cost(self) -> float:
+        """How long its simulation takes, in arbitrary units: about the TLPs that it moves."""
+        size = self.length or 4500
+        frames = (self.warm_up + self.window) * (2 if self.direction == "both" else 1)
+        return frames * (30 if self.case == "lone" else 3 + size / self.piece)
 
 
-def scenarios(quick: bool) -> list[Scenario]:
-    """Return all measurements."""
+def _floods(sizes: Iterable[tuple[int, int]], most: int, wire_bytes: int) -> list[Scenario]:
+    """Return floods of at most `most` frames and about `wire_bytes` each, all directions.
+
+    Used descriptors arrive in bursts of a few batches: a window of n frames is right to about
+    50 / n.
+    """
     found = []
-    for frame_bytes, length, window in (
-        (64, 60, 2048 if quick else 6144),
-        (1500, 1500, 384 if quick else 2048),
-    ):
-        for direction in DIRECTIONS:
-            warm_up = min(1024, window // 2)
-            found.append(Scenario(direction, frame_bytes, length, warm_up, window))
+    for name, length in sizes:
+        frames = max(256, min(most, wire_bytes // length))
+        warm_up = min(1024, max(frames // 2, 256))
+        found += [Scenario(way, name, length, warm_up, frames) for way in DIRECTIONS]
     return found
 
 
-@dataclass(frozen=True)
-class Window:
-    """What was seen in steady state.
-
-    frames: per direction. wire_up, wire_down: bytes of TLPs. gbps_up, gbps_down: with DLLPs.
-    peak_reads: most reads that the host had to answer at a time, since reset.
-    """
-
-    frames: dict[str, int]
-    time_ns: float
-    wire_up: int
-    wire_down: int
-    gbps_up: float
-    gbps_down: float
-    doorbells: int
-    peak_reads: int
-
-
-def record(
-    config: DeviceConfig, scenario: Scenario, window: Window, ring_size: int
-) -> dict[str, Any]:
-    """Return the line for results.json. For both ways, rates and bytes are per pair of frames,
-    one each way; the slower way counts."""
-    frames = min(window.frames.values())
-    mpps = frames / window.time_ns * 1e3
-    limit = ceiling(config, [scenario.length], scenario.direction)
-    return {
-        "config": config.name,
-        "ring": "packed",
-        "direction": scenario.direction,
-        "frame_bytes": scenario.frame_bytes,
-        "mpps": round(mpps, 4),
-        "ceiling_mpps": round(limit.mpps, 4),
-        "ratio": round(mpps / limit.mpps, 4),
-        "cycles_per_frame": round(config.clock_mhz / mpps, 4),
-        "wire_up": round(window.wire_up / frames, 3),
-        "wire_down": round(window.wire_down / frames, 3),
-        "ceiling_wire_up": round(limit.wire_up, 3),
-        "ceiling_wire_down": round(limit.wire_down, 3),
-        "gbps_up": round(window.gbps_up, 3),
-        "gbps_down": round(window.gbps_down, 3),
-        "link_gbps": round(raw_gbps(config), 3),
-        "frames": window.frames,
-        "window_ns": round(window.time_ns, 1),
-        "ring_size": ring_size,
-        "batch": BATCH,
-        "host_read_ns": HOST_READ_NS,
-        "doorbells": window.doorbells,
-        "peak_reads_in_flight": window.peak_reads,
-        "scenario": asdict(scenario),
-    }
+def scenarios(config: DeviceConfig, quick: bool) -> list[Scenario]:
+    """Return all measurements of a configuration."""
+    each_way = DIRECTIONS[:2]
+    if config.queue_pairs > 1:
+        # Every ring must have gone round before the window begins.
+        warm_up, window = config.queue_pairs * MANY_RING_SIZE, 4096 if quick else 16384
+        return [Scenario(way, *SMALL, warm_up, window, "pairs128") for way in each_way]
+    small = 3072 if quick else 16384
+    found = _floods((SMALL,), small, small * SMALL[1])
+    found += _floods((LARGE,), 768 if quick else 2048, 1 << 30)
+    if not quick:
+        found += _floods(SWEEP, 8192, 3_000_000)
+    if not quick or config.lanes == 8:
+        found += [Scenario(way, *SMALL, 1024, small, "pieces64", 64) for way in DIRECTIONS]
+    for way in each_way:
+        found.append(Scenario(way, FRAMING_BYTES, 0, 256, 256 if quick else 1024, "framing"))
+        found.append(Scenario(way, *SMALL, 2, 16 if quick else 64, "lone"))
+    return found

@@ -4,8 +4,9 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from bench.pattern import FramePattern
-from demo.loopback import host_side, pass_host_side
+from bench.pattern import FramePattern, LengthWrite
+from demo.hop_timer import HopTimer
+from demo.loopback import STROBES, host_side, pass_host_side
 from virtio_rtl.config import DeviceConfig
 from virtio_rtl.top import VirtioDevice
 from virtio_rtl.types.axis import AXIStream
@@ -13,75 +14,96 @@ from virtio_rtl.types.axis import AXIStream
 __all__ = ["BenchDevice", "FrameChecker", "FrameGenerator"]
 
 
+def _port(width: int, pairs: int) -> AXIStream:
+    return AXIStream(width, (pairs - 1).bit_length())
+
+
 class FrameGenerator(wiring.Component):
-    """Offers numbered frames without a pause.
+    """Offers numbered frames without a pause, to the queue pairs in turn.
 
     Parameters
     ----------
     width
         Bits of a beat.
+    pairs
+        Queue pairs.
 
     Ports
     -----
     enable : 1
         Offer frames; falls only between simulations, for it may cut a frame.
-    frame_bytes : 16
-        Length of every frame without FCS.
+    lengths : ``LengthWrite``
+        Lengths of the frames; see ``FramePattern``.
     port : ``AXIStream`` out
+        Frame ``k`` is for pair ``k mod pairs``.
     sent : 32
         Frames that have been taken.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, pairs: int = 1):
         self.width = width
+        self.pairs = pairs
         super().__init__(
             {
                 "enable": In(1),
-                "frame_bytes": In(16),
-                "port": Out(AXIStream(width)),
+                "lengths": In(LengthWrite),
+                "port": Out(_port(width, pairs)),
                 "sent": Out(32),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.pattern = pattern = FramePattern(self.width)
+        m.submodules.pattern = pattern = FramePattern(self.width, self.pairs)
+        pair = Signal.like(pattern.pair)
         m.d.comb += [
-            pattern.frame_bytes.eq(self.frame_bytes),
+            pattern.lengths.eq(self.lengths),
+            pattern.pair.eq(pair),
             pattern.advance.eq(self.port.tvalid & self.port.tready),
             self.port.tvalid.eq(self.enable),
             self.port.tdata.eq(pattern.data),
             self.port.tkeep.eq(pattern.keep),
             self.port.tlast.eq(pattern.last),
-            self.sent.eq(pattern.number),
+            self.sent.eq(pattern.frames),
         ]
+        if self.pairs > 1:
+            m.d.comb += self.port.tdest.eq(pair)
+            with m.If(pattern.advance & pattern.last):
+                m.d.sync += pair.eq(pair + 1)
+                with m.If(pair == self.pairs - 1):
+                    m.d.sync += pair.eq(0)
         return m
 
 
 class FrameChecker(wiring.Component):
-    """Always takes a beat, and compares it with what the next numbered frame should be.
+    """Always takes a beat, and compares it with what the pair's next numbered frame should be.
 
     Parameters
     ----------
     width
         Bits of a beat.
+    pairs
+        Queue pairs.
 
     Ports
     -----
-    frame_bytes : 16
+    lengths : ``LengthWrite``
+        Lengths of the frames; see ``FramePattern``.
     port : ``AXIStream`` in
+        Frames of a pair in order; those of different pairs in any order.
     taken : 32
         Frames that have passed.
     errors : 32
         Beats whose data, keep, last or user differ from the expected.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, pairs: int = 1):
         self.width = width
+        self.pairs = pairs
         super().__init__(
             {
-                "frame_bytes": In(16),
-                "port": In(AXIStream(width)),
+                "lengths": In(LengthWrite),
+                "port": In(_port(width, pairs)),
                 "taken": Out(32),
                 "errors": Out(32),
             }
@@ -89,15 +111,15 @@ class FrameChecker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.pattern = pattern = FramePattern(self.width)
+        m.submodules.pattern = pattern = FramePattern(self.width, self.pairs)
         port = self.port
         wrong_lanes = Signal(self.width // 8)
         good = Signal()
         m.d.comb += [
             port.tready.eq(1),
-            pattern.frame_bytes.eq(self.frame_bytes),
+            pattern.lengths.eq(self.lengths),
             pattern.advance.eq(port.tvalid),
-            self.taken.eq(pattern.number),
+            self.taken.eq(pattern.frames),
             wrong_lanes.eq(
                 Cat(
                     pattern.keep[lane]
@@ -112,6 +134,8 @@ class FrameChecker(wiring.Component):
                 & ~port.tuser
             ),
         ]
+        if self.pairs > 1:
+            m.d.comb += pattern.pair.eq(port.tdest)
         with m.If(port.tvalid & ~good):
             m.d.sync += self.errors.eq(self.errors + 1)
         return m
@@ -129,12 +153,14 @@ class BenchDevice(wiring.Component):
     -----
     rx_tlp, tx_tlp, flow_control, intx, link_up
         As of ``VirtioDevice``.
-    frame_bytes : 16
-        Length without FCS of all frames, both ways.
+    lengths : ``LengthWrite``
+        Lengths of the frames, both ways.
     generate : 1
         Offer received frames.
     generated, taken, errors : 32
         Of the generator and the checker.
+    arm, now, seen, times
+        Of a ``HopTimer`` over ``STROBES``.
 
     A port takes or gives a beat a cycle.
     """
@@ -142,10 +168,13 @@ class BenchDevice(wiring.Component):
     def __init__(self, config: DeviceConfig):
         self.config = config
         self.device = VirtioDevice(config)
+        self.timer = HopTimer(len(STROBES))
+        members = self.timer.signature.members
         super().__init__(
             host_side(self.device)
+            | {name: members[name] for name in ("arm", "now", "seen", "times")}
             | {
-                "frame_bytes": In(16),
+                "lengths": In(LengthWrite),
                 "generate": In(1),
                 "generated": Out(32),
                 "taken": Out(32),
@@ -155,18 +184,32 @@ class BenchDevice(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        width, pairs = self.config.width, self.config.queue_pairs
         m.submodules.device = device = self.device
-        m.submodules.generator = generator = FrameGenerator(self.config.width)
-        m.submodules.checker = checker = FrameChecker(self.config.width)
+        m.submodules.timer = timer = self.timer
+        m.submodules.generator = generator = FrameGenerator(width, pairs)
+        m.submodules.checker = checker = FrameChecker(width, pairs)
         pass_host_side(m, self, device)
         wiring.connect(m, generator.port, device.net_rx)
         wiring.connect(m, device.net_tx, checker.port)
+        out, back = device.net_tx, device.net_rx
         m.d.comb += [
             generator.enable.eq(self.generate),
-            generator.frame_bytes.eq(self.frame_bytes),
-            checker.frame_bytes.eq(self.frame_bytes),
+            generator.lengths.eq(self.lengths),
+            checker.lengths.eq(self.lengths),
             self.generated.eq(generator.sent),
             self.taken.eq(checker.taken),
             self.errors.eq(checker.errors),
+            timer.strobes.eq(
+                Cat(
+                    device.events.as_value(),
+                    out.tvalid & out.tready & out.tlast,
+                    back.tvalid & back.tready & back.tlast,
+                )
+            ),
+            timer.arm.eq(self.arm),
+            self.now.eq(timer.now),
+            self.seen.eq(timer.seen),
+            self.times.eq(timer.times),
         ]
         return m

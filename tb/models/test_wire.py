@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from virtio_model.wire import (
     GEN3_X8,
@@ -10,12 +12,17 @@ from virtio_model.wire import (
     GEN4_X16,
     LARGE,
     SMALL,
+    Direction,
+    Frame,
     Link,
     Load,
     Ring,
     both_bytes_per_frame,
     ceiling_mpps,
+    cut,
+    descriptor_read_bytes,
     memory_bytes,
+    mixed_bytes_per_frame,
     rx_bytes_per_frame,
     tx_bytes_per_frame,
     used_bytes,
@@ -101,3 +108,72 @@ def test_links() -> None:
     assert [link.gbps for link in (GEN3_X8, GEN3_X16, GEN4_X16)] == [57.88, 113.70, 227.40]
     with pytest.raises(KeyError):
         _ = Link(4, 5).gbps
+
+
+@given(
+    st.integers(1, 2250),
+    st.sampled_from(["packed", "split"]),
+    st.sampled_from([1, 2, 4, 8, 16]),
+    st.sampled_from([64, 256]),
+    st.integers(1, 5),
+)
+def test_equal_frames_are_a_mix_too(
+    dwords: int, ring: Ring, batch: int, chunk: int, times: int
+) -> None:
+    """A list of equal frames of one descriptor gives what the formulas for one frame give."""
+    frame = 4 * dwords
+    expected: dict[Direction, Load] = {
+        "transmit": tx_bytes_per_frame(frame, ring, batch, chunk),
+        "receive": rx_bytes_per_frame(frame, ring, batch, chunk),
+        "both": both_bytes_per_frame(frame, ring, batch, chunk),
+    }
+    for direction, load in expected.items():
+        mix = mixed_bytes_per_frame(direction, [frame] * times, ring, batch, chunk)
+        assert mix == pytest.approx(load)
+
+
+def test_mixed_sizes_by_hand() -> None:
+    """The mean of two sizes; whole dwords; a descriptor read and a used write for 16."""
+    tx = mixed_bytes_per_frame("transmit", [70, 1512], "packed", 16, 256)
+    fetch = (256 + 20) / 16
+    assert tx.up == pytest.approx((24 + 3 * 24) / 2 + 24 / 16 + 280 / 16)
+    assert tx.down == pytest.approx((72 + 20 + 1512 + 6 * 20) / 2 + fetch + 28 / 32)
+    rx = mixed_bytes_per_frame("receive", [70, 1512], "packed", 16, 64)
+    assert rx.up == pytest.approx((72 + 24 + 1512 + 6 * 24) / 2 + 24 / 16 + 280 / 16)
+    assert rx.down == pytest.approx((256 + 4 * 20) / 16 + 28 / 32)
+
+
+def test_segments_have_requests_of_their_own() -> None:
+    """Three segments: three requests and completions, and a used write for each buffer."""
+    tx = mixed_bytes_per_frame("transmit", [(12, 30, 30)], "packed", 16, 256)
+    reads = 48 / 512  # of descriptors, per frame; each has two completions
+    assert tx.up == pytest.approx(3 * 24 + 24 * reads + 32)
+    assert tx.down == pytest.approx(12 + 32 + 32 + 3 * 20 + 48 + 40 * reads + 28 / 32)
+    rx = mixed_bytes_per_frame("receive", [(12, 300)], "packed", 16, 256)
+    assert rx.up == pytest.approx(312 + 3 * 24 + 32 * 24 / 512 + 32)
+    # The split ring has used elements of its own, which no chain keeps apart.
+    split = mixed_bytes_per_frame("receive", [(12, 300)], "split", 16, 256)
+    assert split.up == pytest.approx(312 + 3 * 24 + (48 + 24) / 16 + (128 + 24 + 28) / 16)
+
+
+def test_a_chain_ends_a_run_of_used_descriptors() -> None:
+    """Buffers of 1, 1, 3 and 1 descriptors: three used descriptors together, then one."""
+    frames: list[Frame] = [72, 72, (24, 24, 24), 72]
+    one_batch = mixed_bytes_per_frame("receive", frames, "packed", 4, 256)
+    others = (72 * 4 + 6 * 24) / 4 + 24 * 6 * 16 / descriptor_read_bytes(frames, 4) / 4
+    assert one_batch.up - others == pytest.approx((24 + 3 * 16 + 32) / 4)
+    # In batches of 8 the lone one is joined by the two of the next round.
+    long = mixed_bytes_per_frame("receive", frames, "packed", 8, 256)
+    others = (72 * 4 + 6 * 24) / 4 + 24 * 6 * 16 / descriptor_read_bytes(frames, 8) / 4
+    assert long.up - others == pytest.approx((24 + 3 * 16 + 24 + 4 * 16 + 32) / 8)
+
+
+def test_cut_and_descriptor_reads() -> None:
+    """Segments are equal but for a byte; a read is a power of two of at most MRRS."""
+    assert cut(74, 3) == (25, 25, 24)
+    assert cut(72, 1) == (72,)
+    for count, size in ((1, 256), (2, 512), (3, 512)):
+        assert descriptor_read_bytes([cut(72, count)], 16) == size
+    assert descriptor_read_bytes([72, (36, 36)], 16) == 256
+    assert descriptor_read_bytes([72], 1) == 16
+    assert descriptor_read_bytes([72], 16, mrrs=128) == 128

@@ -1,301 +1,255 @@
-"""The benchmark: its traffic hardware, its bulk driver, its records, and the rate it must reach."""
+"""The benchmark: its scenarios, its accounts and records, and the rates it must reach."""
 
 from __future__ import annotations
 
 import io
 import json
-import random
+import re
+from dataclasses import replace
 from typing import Any
 
-import cocotb
-import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
-from cocotb.triggers import RisingEdge
 from rich.console import Console
 from typer.testing import CliRunner
 
 from bench import cli
-from bench.fast_ring import FastRing
-from bench.pattern import expected_frames
-from bench.scenario import Scenario, Window, record, scenarios
-from bench.wrapper import FrameChecker, FrameGenerator
-from lib.sim import params, simulate
-from lib.streams import reset, start_clock
-from virtio_model.device.net import GoldenNet
-from virtio_model.device.packed_queue import DevicePackedQueue
-from virtio_model.errors import DeviceBreach
-from virtio_model.memory import Allocator, GuestMemory
+from bench.account import KINDS, split
+from bench.against_ideal import ideal_case
+from bench.fast_chains import Framing
+from bench.flow import Window
+from bench.jobs import plan_jobs
+from bench.lone import LonePacket, hop_table, serial_reads
+from bench.record import flow_record, lone_record, packet_pieces
+from bench.scenario import Scenario, scenarios
+from bench.table import tables
+from bench.targets import TARGETS, key
+from bench.tlp_tap import ReadSpan, TlpTime, merged, read_spans
+from lib.pcie.monitor import DOWN, UP, Line, Snapshot
+from lib.pcie.packet import COMPLETION_DATA, MEM_READ, MEM_WRITE, Packet
 from virtio_rtl.config import named_config
-from virtio_rtl.types.axis import AXIStream
 
-# Traffic hardware
-
-
-class Tap(wiring.Component):
-    """A generator whose stream stands outside, and a checker that is fed from outside."""
-
-    def __init__(self, width: int):
-        self.width = width
-        super().__init__(
-            {
-                "enable": In(1),
-                "frame_bytes": In(16),
-                "made": Out(AXIStream(width)),
-                "sent": Out(32),
-                "taken": Out(32),
-                "errors": Out(32),
-                "check_valid": In(1),
-                "check_data": In(width),
-                "check_keep": In(width // 8),
-                "check_last": In(1),
-                "check_user": In(1),
-            }
-        )
-
-    def elaborate(self, platform: Any) -> Module:
-        """Wire both."""
-        m = Module()
-        m.submodules.generator = generator = FrameGenerator(self.width)
-        m.submodules.checker = checker = FrameChecker(self.width)
-        wiring.connect(m, generator.port, wiring.flipped(self.made))
-        m.d.comb += [
-            generator.enable.eq(self.enable),
-            generator.frame_bytes.eq(self.frame_bytes),
-            checker.frame_bytes.eq(self.frame_bytes),
-            self.sent.eq(generator.sent),
-            self.taken.eq(checker.taken),
-            self.errors.eq(checker.errors),
-            checker.port.tvalid.eq(self.check_valid),
-            checker.port.tdata.eq(self.check_data),
-            checker.port.tkeep.eq(self.check_keep),
-            checker.port.tlast.eq(self.check_last),
-            checker.port.tuser.eq(self.check_user),
-        ]
-        return m
+X8 = named_config("net-x8")
+PACKET = Framing(60, (72,))
 
 
-async def prepare(dut: Any, length: int) -> Any:
-    """Reset, with everything quiet; give the edge to wait for."""
-    start_clock(dut)
-    for name in ("enable", "made__tready", "check_valid", "check_user"):
-        getattr(dut, name).value = 0
-    dut.frame_bytes.value = length
-    await reset(dut)
-    return RisingEdge(dut.clk)
+# Scenarios
 
 
-def golden_beats(number: int, length: int, lanes: int) -> list[tuple[bytes, int]]:
-    """Return a frame as (bytes, last) beats; written without the hardware's arithmetic."""
-    words = -(-length // 4)
-    whole = b"".join(
-        (number ^ word * 0x9E3779B1 % (1 << 32)).to_bytes(4, "little") for word in range(words)
-    )[:length]
-    pieces = [whole[at : at + lanes] for at in range(0, length, lanes)]
-    return [(piece, int(index == len(pieces) - 1)) for index, piece in enumerate(pieces)]
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_target_is_measured(quick):
+    """Each row of the table of targets has its scenario, in quick runs too."""
+    measured = {
+        (name, scenario.case, scenario.direction, scenario.frame_bytes)
+        for name in cli.CONFIGS
+        for scenario in scenarios(named_config(name), quick)
+    }
+    assert {key(vars(target)) for target in TARGETS} <= measured
 
 
-@cocotb.test(timeout_time=200, timeout_unit="us")
-@cocotb.parametrize(("length", [1, 14, 60, 64, 65, 129]), ("stall", [0.0, 0.4]))
-async def generates_numbered_frames(dut, length, stall):
-    """Every byte is right; without stalls a beat leaves in every cycle."""
-    lanes = params().width // 8
-    edge = await prepare(dut, length)
-    expected = [beat for number in range(12) for beat in golden_beats(number, length, lanes)]
-    dut.enable.value = 1
-    dut.made__tready.value = 1
-    got, waited = 0, 0
-    while got < len(expected):
-        await edge
-        if int(dut.made__tvalid.value) and int(dut.made__tready.value):
-            data, last = expected[got]
-            value = int(dut.made__tdata.value) & (1 << 8 * len(data)) - 1
-            assert value == int.from_bytes(data, "little")
-            assert int(dut.made__tkeep.value) == (1 << len(data)) - 1
-            assert int(dut.made__tlast.value) == last
-            got += 1
-        else:
-            waited += 1
-        dut.made__tready.value = int(random.random() >= stall)
-    assert stall or waited <= 1  # the enable takes a cycle to arrive
-    dut.made__tready.value = 0
-    await edge
-    await edge
-    if stall == 0.0:
-        assert int(dut.sent.value) in (12, 13)
+def test_windows():
+    """Whole runs have enough frames for a steady state and lone packets for a histogram."""
+    costs = {False: 0.0, True: 0.0}
+    for name in cli.CONFIGS:
+        whole, quick = (scenarios(named_config(name), quick) for quick in (False, True))
+        for scenario in whole:
+            assert scenario.window >= (50 if scenario.case == "lone" else 256)
+            if scenario.frame_bytes in (64, 1500) and scenario.case != "lone":
+                assert scenario.window >= 2000
+        assert len({(one.case, one.direction, one.frame_bytes) for one in whole}) == len(whole)
+        for some, is_quick in ((whole, False), (quick, True)):
+            costs[is_quick] += sum(one.cost for one in some)
+    assert costs[True] < costs[False] / 5
 
 
-@cocotb.test(timeout_time=200, timeout_unit="us")
-@cocotb.parametrize(("mistake", ["none", "data", "keep", "last", "user", "lost"]))
-async def finds_mistakes(dut, mistake):
-    """A good stream passes with gaps; one wrong bit anywhere is counted."""
-    width = params().width
-    lanes = width // 8
-    length = 2 * lanes + random.randrange(1, lanes)
-    edge = await prepare(dut, length)
-    frames = [golden_beats(number, length, lanes) for number in range(8)]
-    if mistake == "lost":
-        del frames[3]
-    for index, frame in enumerate(frames):
-        for place, (data, last) in enumerate(frame):
-            wrong = index == 3 and place == len(frame) - 1
-            keep = (1 << len(data)) - 1
-            bits = int.from_bytes(data, "little")
-            if len(data) < lanes:  # lanes that are not kept may hold anything
-                bits |= random.getrandbits(8 * (lanes - len(data))) << 8 * len(data)
-            if wrong and mistake == "data":
-                bits ^= 1 << random.randrange(8 * len(data))
-            dut.check_data.value = bits
-            dut.check_keep.value = keep >> 1 if wrong and mistake == "keep" else keep
-            dut.check_last.value = last ^ int(wrong and mistake == "last")
-            dut.check_user.value = int(wrong and mistake == "user")
-            dut.check_valid.value = 1
-            await edge
-            dut.check_valid.value = 0
-            for _ in range(random.choice([0, 0, 1, 3])):
-                await edge
-    await edge
-    await edge
-    errors = int(dut.errors.value)
-    assert int(dut.taken.value) == len(frames)
-    assert (errors == 0) == (mistake == "none")
-    if mistake in ("data", "keep", "last", "user"):
-        assert errors == 1
+def test_jobs_share_the_work():
+    """All scenarios once, about equal jobs; the first jobs are of different configurations."""
+    plan = [(named_config(name), scenarios(named_config(name), False)) for name in cli.CONFIGS]
+    jobs = plan_jobs(plan, 1024, 2)
+    everything = [(config.name, scenario) for config, wanted in plan for scenario in wanted]
+    placed = {
+        number: (job.config, scenario)
+        for job in jobs
+        for number, scenario in zip(job.numbers, job.scenarios, strict=True)
+    }
+    assert [placed[number] for number in range(len(everything))] == everything
+    assert len({job.name for job in jobs}) == len(jobs)
+    assert len({job.config for job in jobs[:3]}) == 3
+    costs = [job.cost for job in jobs if job.config == "net-x8"]
+    assert max(costs) < 1.5 * min(costs)
+    assert {job.ring_size for job in jobs} == {1024, 64}
 
 
-@pytest.mark.parametrize("width", [64, 128, 256, 512])
-def test_traffic_hardware(width):
-    """Generator and checker against frames written down independently."""
-    simulate(
-        Tap(width),
-        module=__name__,
-        name=f"bench_traffic_{width}",
-        params={"width": width},
-        waive=["made__tuser"],
-    )
+# Accounts
 
 
-def test_expected_frames():
-    """The numpy version says the same."""
-    rows = expected_frames(5, 3, 61)
-    for number, row in enumerate(rows, 5):
-        assert row.tobytes() == b"".join(data for data, _ in golden_beats(number, 61, 8))
+def test_split_by_purpose():
+    """Every byte has one purpose: descriptors that are written are used ones."""
+    lines = {
+        (UP, "descriptors", MEM_READ): Line(2, 48, 0),
+        (UP, "descriptors", MEM_WRITE): Line(2, 560, 512),
+        (UP, "payload", MEM_WRITE): Line(16, 1536, 1152),
+        (UP, "config_read0", MEM_READ): Line(1, 20, 0),
+        (DOWN, "descriptors", COMPLETION_DATA): Line(2, 552, 512),
+        (DOWN, "doorbells", MEM_WRITE): Line(1, 28, 4),
+    }
+    found = split(Snapshot(1000.0, lines, {UP: 0, DOWN: 0}), 16)
+    assert set(found[UP]) == set(found[DOWN]) == set(KINDS)
+    assert found[UP]["descriptors"] == 3
+    assert found[UP]["used"] == 35
+    assert found[UP]["payload"] == 96
+    assert found[UP]["other"] == 1.25
+    assert found[DOWN]["descriptors"] == 34.5
+    assert found[DOWN]["doorbells"] == 1.75
+    assert sum(found[UP].values()) == sum(line.wire_bytes for line in list(lines.values())[:4]) / 16
 
 
-# Bulk driver
+def test_packet_pieces():
+    """Descriptors that a packet does not reach are left out."""
+    assert packet_pieces(Framing(60, (5, 60, 100, 8))) == (5, 60, 7)
+    assert packet_pieces(Framing(60, (72, 8))) == (72,)
+    assert packet_pieces(PACKET) == (72,)
 
 
-class Rig:
-    """Two bulk rings with the golden net device behind them."""
-
-    def __init__(self, size: int = 64, frame_bytes: int = 60) -> None:
-        self.memory = GuestMemory(1 << 20, 1 << 32)
-        allocator = Allocator(self.memory)
-        draw = np.random.default_rng(3)
-        self.rx, self.tx = (
-            FastRing(self.memory, allocator, size, frame_bytes, receive=receive, draw=draw)
-            for receive in (True, False)
-        )
-        rx, tx = (
-            DevicePackedQueue(self.memory, size, ring.desc_addr, ring.driver_addr, ring.device_addr)
-            for ring in (self.rx, self.tx)
-        )
-        self.device = GoldenNet(self.memory, rx, tx)
-
-    def receive(self, first: int, count: int) -> None:
-        """Let the device receive numbered frames."""
-        for row in expected_frames(first, count, self.rx.frame_bytes):
-            assert self.device.receive(row.tobytes())
+# Lone packets
 
 
-@pytest.mark.parametrize("frame_bytes", [14, 60, 1500])
-def test_bulk_rings_over_many_laps(frame_bytes):
-    """Batches of any size, three laps and more: frames right, used buffers all found."""
-    rig = Rig(frame_bytes=frame_bytes)
-    draw = random.Random(frame_bytes)
-    sent: list[bytes] = []
-    received = 0
-    while rig.rx.taken < 250 or rig.tx.taken < 250:
-        rig.tx.add(draw.randint(0, rig.tx.free))
-        rig.rx.add(draw.randint(0, rig.rx.free))
-        sent += rig.device.process_tx(draw.randint(0, 40))
-        before = rig.tx.taken
-        assert rig.tx.poll() == len(sent) - before
-        count = draw.randint(0, rig.rx.size - rig.rx.free)
-        rig.receive(received, count)
-        received += count
-        assert rig.rx.poll() == count
-        assert rig.rx.taken == received
-        assert rig.tx.taken == len(sent)
-    for row, frame in zip(expected_frames(0, len(sent), frame_bytes), sent, strict=True):
-        assert row.tobytes() == frame
+def read(tag: int) -> Packet:
+    """Return a read request."""
+    return Packet(MEM_READ, tag=tag, address=0x1000)
 
 
-def test_kicks_follow_the_device():
-    """A device that publishes DISABLE is not kicked."""
-    rig = Rig()
-    assert rig.tx.needs_kick()
-    rig.device.tx.enable_notifications(False)
-    assert not rig.tx.needs_kick()
-    rig.device.tx.enable_notifications(True)
-    assert rig.tx.needs_kick()
-    assert not rig.device.tx.should_interrupt()
+def answer(tag: int, data: int, left: int) -> Packet:
+    """Return a completion with `data` bytes, of which `left` were outstanding before it."""
+    return Packet(COMPLETION_DATA, bytes(data), tag=tag, byte_count=left)
 
 
-@pytest.mark.parametrize(
-    ("offset", "complaint"), [(8, "len"), (12, "id"), (14, "flags"), (None, "frame"), (0, "header")]
-)
-def test_bulk_rings_find_mistakes(offset, complaint):
-    """Each field of a used descriptor, the header and the frame are looked at."""
-    rig = Rig()
-    rig.rx.add(40)
-    rig.receive(0, 20)
-    slot = 13
-    at = rig.rx.desc_addr + 16 * slot + (offset or 0)
-    if complaint == "frame":
-        at = rig.rx.pool + slot * rig.rx.stride + 12 + 59
-    elif complaint == "header":
-        at = rig.rx.pool + slot * rig.rx.stride + 11
-    rig.memory.write(at, bytes([rig.memory.read(at, 1)[0] ^ 1]))
-    with pytest.raises(DeviceBreach, match=f"^{complaint} of a used buffer.*buffer=0xd"):
-        rig.rx.poll()
+def test_read_spans():
+    """A read ends with its last completion's last beat; tags may be used again."""
+    requests = [TlpTime(10, 10, read(1)), TlpTime(12, 12, read(2)), TlpTime(60, 60, read(1))]
+    requests.append(TlpTime(61, 61, read(9)))  # never answered
+    completions = [
+        TlpTime(5, 6, answer(1, 64, 64)),  # of an earlier life
+        TlpTime(20, 21, answer(2, 64, 128)),
+        TlpTime(30, 33, answer(1, 128, 128)),
+        TlpTime(40, 41, answer(2, 64, 64)),
+        TlpTime(70, 70, answer(1, 4, 4)),
+    ]
+    spans = read_spans(requests, completions)
+    assert [(span.start, span.end) for span in spans] == [(10, 33), (12, 41), (60, 70)]
+    assert isinstance(spans[0], ReadSpan)
+
+
+def test_serial_reads():
+    """Payload, events and the first fetch count, overlaps once; later fetches do not."""
+    assert merged([(5, 9), (1, 6), (20, 30), (22, 25)]) == [(1, 9), (20, 30)]
+    spans = [
+        (-50, 20, "descriptors"),
+        (10, 100, "descriptors"),
+        (90, 200, "descriptors"),
+        (110, 210, "payload"),
+        (205, 260, "payload"),
+        (280, 400, "events"),
+        (390, 500, "events"),
+    ]
+    assert serial_reads(0, 450, spans) == [(10, 100), (110, 260), (280, 400)]
+
+
+def test_hops_add_up():
+    """The table's cycles are those of the whole way, host reads marked; rare hops are left out."""
+    packets = [
+        LonePacket(450, ((10, 100), (280, 400)), {"scheduled": 4, "walked": 112, "frame_out": 420}),
+        LonePacket(450, ((10, 100), (280, 400)), {"scheduled": 4, "walked": 112}),
+    ]
+    assert [packet.added for packet in packets] == [240, 240]
+    rows = hop_table(packets, receive=False)
+    assert [row["name"] for row in rows] == ["virtqueue scheduled", "chain walked", "interrupt TLP"]
+    assert [row["cycles"] for row in rows] == [4, 108, 338]
+    assert [row["host_read"] for row in rows] == [0, 90, 120]
+    assert rows[-1]["at"] == 450
 
 
 # Records
 
 
-def test_scenarios():
-    """Both sizes, each way and both at once; at least 2000 frames unless it must be quick."""
-    whole = scenarios(quick=False)
-    assert {(item.direction, item.frame_bytes, item.length) for item in whole} == {
-        (direction, *size)
-        for direction in ("transmit", "receive", "both")
-        for size in ((64, 60), (1500, 1500))
-    }
-    assert all(item.window >= 2000 for item in whole)
-    assert sum(item.window for item in scenarios(quick=True)) < 8000
-
-
-def test_record_and_table():
-    """The record's arithmetic, by hand; the table has a line for it."""
-    scenario = Scenario("both", 64, 60, 100, 2000)
-    window = Window(
-        {"transmit": 2000, "receive": 2100}, 50_000.0, 320_000, 260_000, 51.2, 41.6, 9, 77
+def window(**changes: Any) -> Window:
+    """Return what a simulation might have seen."""
+    made = Window(
+        frames={"transmit": 2000, "receive": 2100},
+        time_ns=50_000.0,
+        wire_up=320_000,
+        wire_down=260_000,
+        gbps_up=51.2,
+        gbps_down=41.6,
+        doorbells=9,
+        peak_reads=77,
+        split={way: dict.fromkeys(KINDS, 0.0) for way in (UP, DOWN)},
+        occupancy={"ns": [0.0], "reads": [0], "read_ahead": [0]},
     )
-    line = record(named_config("net-x8"), scenario, window, 256)
-    assert line["mpps"] == 40.0
-    assert line["cycles_per_frame"] == 6.25
-    assert line["wire_up"] == 160.0
-    assert line["wire_down"] == 130.0
-    assert line["ratio"] == pytest.approx(40 / line["ceiling_mpps"], abs=1e-4)
-    assert line["link_gbps"] == pytest.approx(63.015, abs=0.001)
-    assert {"config", "ring", "direction", "frame_bytes"} <= set(line)
+    return replace(made, **changes)
+
+
+def made_records() -> list[dict[str, Any]]:
+    """Return a record of each kind."""
+    framings = {"transmit": [PACKET], "receive": [PACKET]}
+    both = flow_record(X8, Scenario("both", 64, 60, 100, 2000), window(), 256, framings)
+    lone = lone_record(
+        X8,
+        Scenario("transmit", 64, 60, 2, 2, "lone"),
+        [LonePacket(450, ((10, 400),), {"walked": 7}), LonePacket(448, ((9, 401),), {"walked": 8})],
+        64,
+    )
+    records = [both, lone]
+    for record in records:
+        record["seed"] = 1
+    return records
+
+
+def test_records_and_table():
+    """The arithmetic of a record, by hand; the table has a line for each."""
+    both, lone = made_records()
+    assert both["mpps"] == 40.0
+    assert both["cycles_per_frame"] == 6.25
+    assert both["wire_up"] == 160.0
+    assert both["wire_down"] == 130.0
+    assert both["ceiling_wire_up"] == 158.0
+    assert both["ratio"] == pytest.approx(40 / both["ceiling_mpps"], abs=1e-4)
+    assert both["link_gbps"] == pytest.approx(63.015, abs=0.001)
+    assert both["case"] == "flood"
+    assert both["queue_pairs"] == 1
+    assert lone["added_cycles"] == [60, 56]
+    assert lone["latency_ns"] == [1800.0, 1792.0]
+    assert lone["mpps"] is None
     text = io.StringIO()
-    Console(file=text, width=120).print(cli.table([line]))
-    assert "40.00" in text.getvalue()
+    for table in tables([both, lone]):
+        Console(file=text, width=140).print(table)
+    assert re.search(r"flood +both +64 +40.00", text.getvalue())
     assert "160 (158)" in text.getvalue()
+    assert re.search(r"lone +transmit +64 +56 to 60", text.getvalue())
+    assert "at most 48 cycles" in text.getvalue()
+
+
+def test_pieces_and_framing_have_ceilings_of_their_own():
+    """64-byte completions and random chains cost bytes, which the ceiling allows for."""
+    one_way = window(frames={"transmit": 2000})
+    plain = {"transmit": [PACKET]}
+    flood = Scenario("transmit", 64, 60, 100, 2000)
+    pieces = replace(flood, case="pieces64", piece=64)
+    framing = replace(flood, case="framing", frame_bytes="60-9000", length=0)
+    chains = {"transmit": [PACKET, Framing(60, (12, 60))]}
+    base, small, cut = (
+        flow_record(X8, scenario, one_way, 256, framings)
+        for scenario, framings in ((flood, plain), (pieces, plain), (framing, chains))
+    )
+    assert small["ceiling_wire_down"] > base["ceiling_wire_down"] + 20
+    assert cut["ceiling_wire_up"] > base["ceiling_wire_up"] + 10
+    assert ideal_case(base).frames == (72,)
+    assert ideal_case(small).completion_bytes == 64
+    assert ideal_case(cut).frames == ((72,), (12, 60))
+    assert ideal_case(base).lanes == 8
+    assert ideal_case(base).doorbell_batch > base["scenario"]["window"]
+
+
+# Command line
 
 
 @pytest.mark.parametrize(
@@ -303,6 +257,8 @@ def test_record_and_table():
     [
         (["--config", "net-x3"], "net-x3"),
         (["--only", "sideways"], "--only sideways"),
+        (["--case", "idle"], "--case idle"),
+        (["--case", "pairs128", "--config", "net-x8"], "nothing to measure"),
         (["--seed", "abc"], "SEED='abc'"),
     ],
 )
@@ -314,23 +270,68 @@ def test_bad_options(args, complaint):
     assert complaint in result.stderr
 
 
+# The device
+
+
 @pytest.mark.slow
-def test_rate_of_small_frames(tmp_path):
-    """64-byte frames at full rings: at least 30 million a second, each way and both at once."""
+def test_small_windows_of_every_case(tmp_path):
+    """64-byte frames at full rings: at least 30 million a second, each way and both at once; all
+    other cases run, every byte of them is right, and their records are whole."""
     wanted = [
         Scenario(direction, 64, 60, 512, 1024) for direction in ("transmit", "receive", "both")
     ]
-    records, failure = cli.run(
-        named_config("net-x8"),
-        wanted,
+    wanted += [Scenario("transmit", 64, 60, 256, 512, "pieces64", 64)]
+    for direction in ("transmit", "receive"):
+        wanted.append(Scenario(direction, "60-9000", 0, 64, 64, "framing"))
+        wanted.append(Scenario(direction, 64, 60, 1, 5, "lone"))
+    records, failures = cli.run(
+        [(X8, wanted)],
         ring_size=256,
+        workers=1,
         seed=1,
         folder=tmp_path,
         console=Console(file=io.StringIO()),
+        ideal=False,
     )
-    assert not failure
-    assert [line["direction"] for line in records] == ["transmit", "receive", "both"]
-    for line in records:
+    assert not failures
+    assert [(line["case"], line["direction"]) for line in records] == [
+        (scenario.case, scenario.direction) for scenario in wanted
+    ]
+    for line in records[:3]:
         assert line["cycles_per_frame"] <= 250 / 30, line
         assert min(line["frames"].values()) >= 1024
+    for line in records:
+        if line["case"] == "lone":
+            check_lone(line)
+        else:
+            check_flow(line)
     assert json.loads((tmp_path / "results.json").read_text()) == records
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def check_flow(line: dict[str, Any]) -> None:
+    """The split accounts for all bytes; no descriptor is ahead that was not there."""
+    for way in ("up", "down"):
+        parts = line[f"split_{way}"]
+        assert sum(parts.values()) == pytest.approx(line[f"wire_{way}"], abs=0.01)
+        assert parts["other"] == 0
+        assert line[f"gbps_{way}"] <= line["link_gbps"] + 0.01
+    samples = line["occupancy"]
+    assert len(samples["ns"]) == len(samples["reads"]) == len(samples["read_ahead"])
+    rings = 2 if line["direction"] == "both" else 1
+    assert max(samples["read_ahead"]) <= rings * line["ring_size"]
+    assert max(samples["read_ahead"]) > 0
+    assert max(samples["reads"]) <= line["peak_reads_in_flight"]
+
+
+def check_lone(line: dict[str, Any]) -> None:
+    """What is added is less than the whole, and not less than the hops in the device."""
+    assert len(line["added_cycles"]) == len(line["latency_ns"]) == 5
+    for added, latency in zip(line["added_cycles"], line["latency_ns"], strict=True):
+        assert 0 < added < latency / 4
+    # Two or three reads of at least 400 ns lie in a packet's way.
+    reads = 3 if line["direction"] == "transmit" else 2
+    for added, latency in zip(line["added_cycles"], line["latency_ns"], strict=True):
+        assert latency - 4 * added >= reads * 400
+    assert line["hops"][-1]["name"] == "interrupt TLP"
+    assert all(hop["cycles"] >= hop["host_read"] >= 0 for hop in line["hops"])

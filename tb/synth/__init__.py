@@ -1,0 +1,1 @@
+"""Synthesis figures without vendor tools: cells, memory, and the longest path in LUT levels."""
