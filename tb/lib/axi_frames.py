@@ -14,19 +14,21 @@ from lib.port import reader, writer
 
 __all__ = ["AxiFrameSink", "AxiFrameSource"]
 
+_SIGNALS = ("tdata", "tkeep", "tvalid", "tlast", "tuser")
+
 
 class AxiFrameSink:
-    """Takes frames from an AXI4-Stream port of the device."""
+    """Takes frames from an AXI4-Stream port of the device; `dests` are those of `frames`."""
 
     def __init__(self, dut: Any, name: str, *, stall: float = 0.0):
         self.frames: list[bytes] = []
+        self.dests: list[int] = []
         self.errors = 0
         self.stall = stall
         self._dut = dut
-        self._ports = {
-            port: reader(getattr(dut, f"{name}__{port}"))
-            for port in ("tdata", "tkeep", "tvalid", "tlast", "tuser")
-        }
+        self._ports = {port: reader(getattr(dut, f"{name}__{port}")) for port in _SIGNALS}
+        dest = f"{name}__tdest"
+        self._dest = reader(getattr(dut, dest)) if hasattr(dut, dest) else lambda: 0
         self._ready = writer(getattr(dut, f"{name}__tready"))
         self._lanes = len(getattr(dut, f"{name}__tkeep"))
         self._valid = getattr(dut, f"{name}__tvalid")
@@ -46,6 +48,7 @@ class AxiFrameSink:
                         self.errors += 1
                     else:
                         self.frames.append(data)
+                        self.dests.append(self._dest())
                     data = b""
             ready = not (self.stall and random.random() < self.stall)
             self._ready(int(ready))
@@ -61,12 +64,11 @@ class AxiFrameSource:
         self.sent = 0
         self._dut = dut
         self._width = width
-        self._set = {
-            port: writer(getattr(dut, f"{name}__{port}"))
-            for port in ("tdata", "tkeep", "tvalid", "tlast", "tuser")
-        }
+        self._set = {port: writer(getattr(dut, f"{name}__{port}")) for port in _SIGNALS}
+        dest = f"{name}__tdest"
+        self._dest = writer(getattr(dut, dest)) if hasattr(dut, dest) else lambda _: None
         self._ready = reader(getattr(dut, f"{name}__tready"))
-        self._frames: deque[tuple[bytes, bool]] = deque()
+        self._frames: deque[tuple[bytes, bool, int]] = deque()
         self._inside = False
         self._set["tvalid"](0)
         cocotb.start_soon(self._run())
@@ -85,9 +87,9 @@ class AxiFrameSource:
         """Forget the frames that have not been started."""
         self._frames.clear()
 
-    def send(self, frame: bytes, *, bad: bool = False) -> None:
-        """Queue a frame; `bad` marks it with tuser."""
-        self._frames.append((frame, bad))
+    def send(self, frame: bytes, *, bad: bool = False, dest: int = 0) -> None:
+        """Queue a frame; `bad` marks it with tuser, `dest` is its queue pair."""
+        self._frames.append((frame, bad, dest))
 
     async def _run(self) -> None:
         edge = RisingEdge(self._dut.clk)
@@ -95,7 +97,7 @@ class AxiFrameSource:
             await edge
             if not self._frames:
                 continue
-            frame, bad = self._frames.popleft()
+            frame, bad, dest = self._frames.popleft()
             self._inside = True
             for beat in packet_beats(frame, self._width, error=bad):
                 while self.stall and random.random() < self.stall:
@@ -104,6 +106,7 @@ class AxiFrameSource:
                 self._set["tkeep"]((1 << beat["count"]) - 1)
                 self._set["tlast"](beat["last"])
                 self._set["tuser"](beat["error"])
+                self._dest(dest)
                 self._set["tvalid"](1)
                 await edge
                 while not self._ready():

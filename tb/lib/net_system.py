@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from lib.pcie.endpoint import RtlEndpoint
 from lib.pcie.host import HostRootComplex
 from lib.pcie.latency import ReadLatency
 from lib.pcie.packet import MEM_READ
+from lib.queue_pair import QueuePair
 from lib.streams import cycles, reset, start_clock
 from virtio_model.driver.net import NetDriver, Received
 from virtio_model.driver.packed_queue import PackedQueue
@@ -118,13 +119,12 @@ class NetSystem:
         self.dma_writes: list[int] = []
         self.memory.write_hooks.append(lambda address, _: self.dma_writes.append(address))
         self.queues: list[PackedQueue] = []
-        self.received: list[Received] = []
+        self.pairs: list[QueuePair] = []
         self.accepted = 0
         self.pci: VirtioPciDriver
-        self.net: NetDriver
 
     async def bring_up(self, features: int = ALL_FEATURES, *, msix: bool = True) -> None:
-        """Enumerate, negotiate, set up both virtqueues, DRIVER_OK."""
+        """Enumerate, negotiate, set up all virtqueues, DRIVER_OK."""
         self.dut.link_up.value = 1
         await reset(self.dut)
         self.access = PciAccess(self.host, await self.host.bring_up())
@@ -139,13 +139,18 @@ class NetSystem:
         features: int = ALL_FEATURES,
         *,
         msix: bool = True,
+        leave_out: Collection[int] = (),
         before_driver_ok: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Initialise the device from reset on; also after a reset in mid-traffic."""
+        """Initialise the device from reset on; also after a reset in mid-traffic.
+
+        Vector 0 is for configuration changes, n + 1 for virtqueue n. Virtqueues in `leave_out`
+        are not set up.
+        """
         self.accepted = await self.pci.start(features)
         if msix:
             await self.pci.msix.enable()
-            for vector in range(3):
+            for vector in range(self.config.num_queues + 1):
                 await self.pci.set_vector(vector, MESSAGE_ADDRESS, 0x4000 + vector)
             await self.pci.set_config_vector(0)
         for queue in self.queues:
@@ -154,20 +159,32 @@ class NetSystem:
             PackedQueue(
                 self.memory, self.allocator, size, shuffle_ids=random.Random(random.random())
             )
-            for size in self.sizes
+            for size in self.sizes * self.config.queue_pairs
         ]
         for index, queue in enumerate(self.queues):
+            if index in leave_out:
+                continue
             if msix:
                 await self.pci.setup_queue(index, queue, vector=index + 1)
             else:
                 await self.pci.setup_queue(index, queue)
-        self.net = NetDriver(
-            self.memory, self.allocator, self.queues[0], self.queues[1], features=self.accepted
-        )
-        self.received = []
+        self.pairs = [
+            QueuePair(NetDriver(self.memory, self.allocator, rx, tx, features=self.accepted))
+            for rx, tx in zip(self.queues[::2], self.queues[1::2], strict=True)
+        ]
         if before_driver_ok:
             await before_driver_ok()
         await self.pci.driver_ok()
+
+    @property
+    def net(self) -> NetDriver:
+        """Driver of the first queue pair."""
+        return self.pairs[0].net
+
+    @property
+    def received(self) -> list[Received]:
+        """Frames that the first queue pair has received."""
+        return self.pairs[0].received
 
     @property
     def memory_reads(self) -> int:
@@ -189,11 +206,8 @@ class NetSystem:
         await self.pci.kick(index)
 
     def poll(self) -> list[Any]:
-        """Reap both virtqueues; cookies of transmitted frames."""
-        done = self.net.reap()
-        while (got := self.net.receive()) is not None:
-            self.received.append(got)
-        return done
+        """Reap the virtqueues of the first pair; cookies of transmitted frames."""
+        return self.pairs[0].poll()
 
     async def until(self, condition: Any, limit: int = 20_000) -> None:
         """Poll `condition` every few cycles, up to `limit` cycles."""

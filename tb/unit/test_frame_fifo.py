@@ -19,8 +19,13 @@ WIDTHS = (64, 128, 256, 512)
 
 
 def beats_of(frame: bytes, lanes: int, error: bool = False) -> list[dict]:
-    """Return the beats of a frame; `error` before the last beat is random, it must not count."""
+    """Return the beats of a frame; `error` before the last beat is random, it must not count.
+
+    With `dest`, a random one for the frame.
+    """
     items = []
+    dest_bits = params().dest_bits
+    dest = {"dest": random.getrandbits(dest_bits)} if dest_bits else {}
     for start in range(0, len(frame), lanes):
         part = frame[start : start + lanes]
         last = start + lanes >= len(frame)
@@ -32,6 +37,7 @@ def beats_of(frame: bytes, lanes: int, error: bool = False) -> list[dict]:
                 "last": last,
                 "error": error if last else random.getrandbits(1),
             }
+            | dest
         )
     return items
 
@@ -42,6 +48,7 @@ class Golden:
     def __init__(self, longest: int):
         self.longest = longest
         self.frames: list[bytes] = []
+        self.dests: list[int] = []
         self.drops = 0
         self.frame = b""
         self.inside = self.ignoring = False
@@ -67,6 +74,7 @@ class Golden:
             assert not too_long, "a drop was not reported"
         if beat.last and not self.ignoring and not beat.error:
             self.frames.append(self.frame)
+            self.dests.append(beat.get("dest", 0))
         self.inside = not beat.last
 
 
@@ -79,12 +87,12 @@ class Bench:
         self.depth, self.max_frames = given.depth_beats, given.max_frames
         self.longest = min(given.max_bytes, given.depth_beats * self.lanes)
         self.drops_when_full = given.drop_when_full
-        self.layout = packet_beat(given.width)
+        self.layout = packet_beat(given.width, given.dest_bits)
         start_clock(dut)
         dut.abort.value = 0
         self.source = StreamSource(dut, "input", self.layout, stall=stalls[0])
         self.sink = StreamSink(dut, "output", self.layout, stall=stalls[1])
-        self.lengths = StreamSink(dut, "lengths", frame_length(), stall=stalls[2])
+        self.lengths = StreamSink(dut, "lengths", frame_length(given.dest_bits), stall=stalls[2])
         self.golden = Golden(self.longest)
         self.cycle = 0
         self.taken: list[int] = []  # cycles
@@ -136,19 +144,22 @@ class Bench:
             await cycles(self.dut, 60)
 
     def check(self) -> list[bytes]:
-        """Frames and lengths that came out are the golden ones; returns them."""
-        frames, frame = [], b""
+        """Frames, lengths and `dest` that came out are the golden ones; returns the frames."""
+        frames, frame, dests = [], b"", iter(self.golden.dests)
+        dest = next(dests, 0)
         for _, beat in self.given:
             assert not beat.error
             assert beat.last or beat.count == self.lanes
+            assert beat.get("dest", 0) == dest
             frame += beat.data.to_bytes(self.lanes, "little")[: beat.count]
             if beat.last:
                 frames.append(frame)
-                frame = b""
+                frame, dest = b"", next(dests, 0)
         assert not frame, "a frame without an end"
         assert frames == self.golden.frames
         taken = [self.lengths.now() for _ in range(len(self.lengths))]
         assert [length.bytes for length in taken] == [len(frame) for frame in frames]
+        assert [length.get("dest", 0) for length in taken] == self.golden.dests
         return frames
 
 
@@ -360,7 +371,9 @@ async def passes_a_beat_in_every_cycle(dut):
 async def output_is_not_interrupted_by_the_input(dut):
     """However slowly a frame comes in, its beats go out one per cycle, its length before them."""
     bench = await Bench(dut, (0.8, 0.0, 0.0)).start()
-    frames = [random.randbytes(random.randint(1, bench.longest)) for _ in range(25)]
+    # Behind a frame that fills the FIFO the next one may find no room.
+    most = bench.longest // 2 if bench.drops_when_full else bench.longest
+    frames = [random.randbytes(random.randint(1, most)) for _ in range(25)]
     for frame in frames:
         bench.source.queue(beats_of(frame, bench.lanes))
     await bench.drained()
@@ -378,9 +391,12 @@ async def output_is_not_interrupted_by_the_input(dut):
 # Python side.
 
 
-@pytest.mark.parametrize("drop_when_full", [False, True])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_frame_fifo(width: int, drop_when_full: bool) -> None:
+@pytest.mark.parametrize(
+    ("width", "drop_when_full", "dest_bits"),
+    [(width, drop, 0) for width in WIDTHS for drop in (False, True)]
+    + [(64, False, 2), (256, False, 7), (128, True, 2)],
+)
+def test_frame_fifo(width: int, drop_when_full: bool, dest_bits: int) -> None:
     """All cocotb tests; the longest frame is bounded by bytes, or by the depth."""
     context = {
         "width": width,
@@ -388,16 +404,18 @@ def test_frame_fifo(width: int, drop_when_full: bool) -> None:
         "max_frames": 8,
         "max_bytes": {64: 100, 128: 65535, 256: 500, 512: 65535}[width],
         "drop_when_full": drop_when_full,
+        "dest_bits": dest_bits,
     }
     simulate(
         FrameFIFO(**context),
         module=__name__,
-        name=f"frame_fifo_{width}_{drop_when_full}",
+        name=f"frame_fifo_{width}_{drop_when_full}_{dest_bits}",
         params=context,
         waive=["input__ready"] if drop_when_full else [],
     )
 
 
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -7,9 +7,10 @@ from typing import Any
 
 import cocotb
 import pytest
+from dest_helper import steered_packet
 from virtqueue_helper import Moves, PatternMemory, Strobes, nothing_more, spread
 
-from lib.dma_model import ReadClientModel, packet_bytes
+from lib.dma_model import ReadClientModel
 from lib.sim import params, simulate
 from lib.streams import StreamSink, StreamSource, reset, start_clock
 from virtio_rtl.types.packet import packet_beat
@@ -33,7 +34,9 @@ class Rig:
             dut, "request", "packet", self.memory, width, latency=latency, stall=stall
         )
         self.reads.fail = lambda address: address >= POISON
-        self.readable = StreamSink(dut, "readable", packet_beat(width), stall=stall)
+        self.readable = StreamSink(
+            dut, "readable", packet_beat(width, params().dest_bits), stall=stall
+        )
         self.completions = StreamSink(dut, "completion", Completion, stall=stall)
         self.failed = Strobes(dut, "failed")
         self.dropped = Strobes(dut, "dropped")
@@ -61,7 +64,7 @@ class Rig:
         """Compare packets, completions and failures with what the buffers say."""
         longest = params().max_bytes
         failures = cut = 0
-        for segments, error in buffers:
+        for number, (segments, error) in enumerate(buffers):
             want, poisoned = b"", False
             total = sum(length for _, length, writable in segments if not writable)
             for address, length, writable in segments:
@@ -73,8 +76,11 @@ class Rig:
             cut += total > longest and not error
             if not want:
                 continue
-            got, bad = await packet_bytes(self.readable)
+            got, bad, dest = await steered_packet(self.readable)
             assert bad == (poisoned or bool(error) or total > longest)
+            assert dest == (number % 7 // 2 if params().dest_bits else 0), (
+                "not its virtqueue's pair"
+            )
             assert len(got) == len(want)
             assert poisoned or got == want
         for number, (_, error) in enumerate(buffers):
@@ -159,14 +165,16 @@ async def two_cycles_a_segment_at_most(dut: Any) -> None:
     assert spread(requests.cycles) <= 2 * 160
 
 
-@pytest.mark.parametrize("width", [64, 128, 256, 512])
-def test_gather(width: int) -> None:
+@pytest.mark.parametrize(
+    ("width", "dest_bits"), [(64, 0), (128, 0), (256, 0), (512, 0), (64, 2), (256, 7)]
+)
+def test_gather(width: int, dest_bits: int) -> None:
     max_bytes = {64: 9030, 128: 9030, 256: 16000, 512: 65547}[width]
     simulate(
-        Gather(width, max_bytes),
+        Gather(width, max_bytes, dest_bits=dest_bits),
         module=__name__,
-        name=f"gather_{width}",
-        params={"width": width, "max_bytes": max_bytes},
+        name=f"gather_{width}_{dest_bits}",
+        params={"width": width, "max_bytes": max_bytes, "dest_bits": dest_bits},
     )
 
 
@@ -177,5 +185,5 @@ def test_gather_of_short_packets() -> None:
         module=__name__,
         name="gather_short",
         testcase="gathers_random_buffers",
-        params={"width": 128, "max_bytes": 100},
+        params={"width": 128, "max_bytes": 100, "dest_bits": 0},
     )

@@ -10,9 +10,10 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from dest_helper import steered_packet
 from virtqueue_helper import Moves, Strobes, nothing_more, spread
 
-from lib.dma_model import packet_beats, packet_bytes
+from lib.dma_model import packet_beats
 from lib.sim import params, simulate
 from lib.streams import StreamSink, StreamSource, reset, start_clock
 from virtio_rtl.lib.prefix import AddPrefix, DropPrefix
@@ -32,14 +33,15 @@ def prefix(length: int) -> bytes:
 
 
 class Bench(wiring.Component):
-    """One DropPrefix and one AddPrefix of each length, side by side."""
+    """One DropPrefix and one AddPrefix of each length, side by side; `dest` is dropped's only."""
 
-    def __init__(self, width: int):
-        self.width = width
-        names = [f"{kind}_{n}" for kind in ("drop", "add") for n in LENGTHS[width]]
+    def __init__(self, width: int, dest_bits: int):
+        self.width, self.dest_bits = width, dest_bits
+        streams = {"drop": packet_stream(width, dest_bits), "add": packet_stream(width)}
+        names = [(kind, f"{kind}_{n}") for kind in streams for n in LENGTHS[width]]
         super().__init__(
-            {f"{name}_i": In(packet_stream(width)) for name in names}
-            | {f"{name}_o": Out(packet_stream(width)) for name in names}
+            {f"{name}_i": In(streams[kind]) for kind, name in names}
+            | {f"{name}_o": Out(streams[kind]) for kind, name in names}
             | {f"drop_{n}_dropped": Out(1) for n in LENGTHS[width]}
         )
 
@@ -49,7 +51,7 @@ class Bench(wiring.Component):
         for length in LENGTHS[self.width]:
             for kind in ("drop", "add"):
                 part: Any = (
-                    DropPrefix(self.width, length)
+                    DropPrefix(self.width, length, self.dest_bits)
                     if kind == "drop"
                     else AddPrefix(self.width, prefix(length))
                 )
@@ -70,29 +72,36 @@ async def run(dut: Any, kind: str, length: int, sizes: list[int], stall: float) 
     """Pass packets of these sizes; return the cycles from first to last input and output beat."""
     width = params().width
     name = f"{kind}_{length}"
-    source = StreamSource(dut, f"{name}_i", packet_beat(width), stall=stall)
-    sink = StreamSink(dut, f"{name}_o", packet_beat(width), stall=stall)
+    dest_bits = params().dest_bits if kind == "drop" else 0
+    layout = packet_beat(width, dest_bits)
+    source = StreamSource(dut, f"{name}_i", layout, stall=stall)
+    sink = StreamSink(dut, f"{name}_o", layout, stall=stall)
     taken, given = Moves(dut, f"{name}_i"), Moves(dut, f"{name}_o")
     dropped = Strobes(dut, f"{name}_dropped") if kind == "drop" else None
     await reset(dut)
-    packets = [(random.randbytes(size), random.random() < 0.3) for size in sizes]
-    for packet, error in packets:
-        beats = packet_beats(packet, width, error=error)
+    packets = [
+        (random.randbytes(size), random.random() < 0.3, random.getrandbits(dest_bits))
+        for size in sizes
+    ]
+    for packet, error, dest in packets:
+        beats: list[dict[str, Any]] = packet_beats(packet, width, error=error)
+        for beat in beats:
+            beat |= {"dest": dest} if dest_bits else {}
         for beat in beats[:-1]:
             beat["error"] = random.getrandbits(1)  # counts on the last beat only
         lanes = width // 8
         beats[-1]["data"] |= random.getrandbits(width) << 8 * beats[-1]["count"]
         beats[-1]["data"] &= (1 << 8 * lanes) - 1
         source.queue(beats)
-    for packet, error in packets:
+    for packet, error, dest in packets:
         if want := golden(kind, length, packet):
-            got, bad = await packet_bytes(sink)
+            got, *marks = await steered_packet(sink)
             assert got == want, f"{name}: packet of {len(packet)} bytes"
-            assert bad == error
+            assert marks == [error, dest]
     await source.idle()
     await nothing_more(dut, sink, wait=10)
     if dropped:
-        assert dropped.count == sum(len(packet) <= length and not bad for packet, bad in packets)
+        assert dropped.count == sum(len(packet) <= length and not bad for packet, bad, _ in packets)
     spans = spread(taken.cycles), (spread(given.cycles) if given.cycles else 0)
     source.stop()
     sink.stop()
@@ -126,9 +135,14 @@ async def one_beat_a_cycle(dut: Any) -> None:
                 assert left == sum(-(-(size + length) // lanes) for size in sizes)
 
 
-@pytest.mark.parametrize("width", [64, 128, 256, 512])
-def test_prefix(width: int) -> None:
-    simulate(Bench(width), module=__name__, name=f"prefix_{width}", params={"width": width})
+@pytest.mark.parametrize(
+    ("width", "dest_bits"), [(64, 0), (128, 0), (256, 0), (512, 0), (64, 2), (256, 7)]
+)
+def test_prefix(width: int, dest_bits: int) -> None:
+    simulate(
+        Bench(width, dest_bits), module=__name__, name=f"prefix_{width}_{dest_bits}",
+        params={"width": width, "dest_bits": dest_bits},
+    )  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

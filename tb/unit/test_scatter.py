@@ -18,19 +18,23 @@ from virtio_rtl.virtqueue.scatter import Scatter
 from virtio_rtl.virtqueue.service import BurstRequest
 
 Layout = tuple[list[tuple[int, int, int]], int]  # segments (address, length, writable); error
+ABSENT: Layout = ([(0, 0, 0)], 0)  # no buffer: what Walk answers instead
 
 
 class Rig:
-    """Scatter, a driver's buffers handed out one per take, and memory."""
+    """Scatter, a driver's buffers handed out one per take, and memory.
 
-    def __init__(self, dut: Any, buffers: list[Layout], *, stall: float, latency=(2, 30),
-                 mark_errors: bool = True):  # fmt: skip
+    With several virtqueues each packet is for a random one, and meets the next buffer.
+    """
+
+    def __init__(self, dut: Any, buffers: list[Layout], *, stall: float, latency=(2, 30)):
         self.dut = dut
         self.width = params().width
         start_clock(dut)
         self.memory = PatternMemory()
         self.buffers = buffers
-        self.mark_errors = mark_errors  # else the device must find them
+        self.several = params().queues > 1
+        self.owners: list[int] = []  # of the packets, if several
         self.taken = 0
         self.wanted = StreamSource(dut, "wanted", WritableRequest, stall=stall)
         self.packets = StreamSource(dut, "packet", packet_beat(self.width), stall=stall)
@@ -45,33 +49,37 @@ class Rig:
         self.dropped, self.failed = Strobes(dut, "dropped"), Strobes(dut, "failed")
         cocotb.start_soon(self._walk())
 
+    def owner(self, number: int) -> int:
+        """Virtqueue of a buffer."""
+        return self.owners[number] if self.several else 4
+
     async def _walk(self) -> None:
         while True:
             take = await self.take.receive()
-            assert take == {"queue": 4, "buffers": 1}
             assert self.taken < len(self.buffers), "more buffers asked for than packets"
-            segments, error = self.buffers[self.taken]
+            queue = self.owner(self.taken)
+            assert take == {"queue": queue, "buffers": 1}
+            segments, error = buffer = self.buffers[self.taken]
             self.segments.queue(
-                {"address": a, "length": n, "writable": w, "last": k == len(segments) - 1}
+                {"queue": queue, "address": a, "length": n, "writable": w,
+                 "last": k == len(segments) - 1}
                 for k, (a, n, w) in enumerate(segments)
-            )
-            room = sum(length for _, length, writable in segments if writable)
-            self.records.queue(
-                [
-                    {
-                        "queue": 4,
-                        "id": self.taken,
-                        "slots": 3,
-                        "writable": room,
-                        "error": error and self.mark_errors,
-                    }
-                ]
-            )
+            )  # fmt: skip
+            record = {"queue": queue, "absent": 1}
+            if buffer is not ABSENT:
+                room = room_of(segments)
+                record = {
+                    "queue": queue, "id": self.taken, "slots": 3, "writable": room,
+                    # A lack of room is for the device to find.
+                    "error": error and room >= params().least_bytes,
+                }  # fmt: skip
+            self.records.queue([record])
             self.taken += 1
 
     def put(self, packets: list[bytes]) -> None:
         for packet in packets:
-            self.wanted.queue([{"queue": 4, "length": len(packet)}])
+            self.owners.append(random.choice([0, 2, 4]) if self.several else 4)
+            self.wanted.queue([{"queue": self.owners[-1], "length": len(packet)}])
             self.packets.queue(packet_beats(packet, self.width))
 
     async def check(self, packets: list[bytes]) -> int:
@@ -80,12 +88,14 @@ class Rig:
         groups = []
         done = []
         for packet in packets:
-            segments, error = self.buffers[used]
-            room = sum(length for _, length, writable in segments if writable)
-            if error or len(packet) <= room:
-                done.append((used, 0 if error else len(packet), error))
+            segments, error = buffer = self.buffers[used]
+            fits = not error and len(packet) <= room_of(segments)
+            if buffer is ABSENT:
                 used += 1
-            if error or len(packet) > room:
+            elif fits or error or self.several:
+                done.append((used, len(packet) if fits else 0, error))
+                used += 1
+            if not fits:
                 lost += 1
                 broken += error
                 continue
@@ -97,7 +107,7 @@ class Rig:
             groups.append(layout)
         for number, written, error in done:
             assert await self.completions.receive() == {
-                "function": 0, "queue": 4, "id": number, "slots": 3,
+                "function": 0, "queue": self.owner(number), "id": number, "slots": 3,
                 "written": written, "error": error,
             }  # fmt: skip
         await self.packets.idle()
@@ -105,6 +115,11 @@ class Rig:
         assert [joined(group) for group in self.writes.groups] == groups
         assert (self.dropped.count, self.failed.count) == (lost, broken)
         return used
+
+
+def room_of(segments: list[tuple[int, int, int]]) -> int:
+    """Writable bytes of a buffer."""
+    return sum(length for _, length, writable in segments if writable)
 
 
 def joined(group: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
@@ -133,7 +148,7 @@ def random_layout() -> Layout:
 async def lays_packets_over_random_buffers(dut: Any) -> None:
     """What fits exactly, zero-length, 1-byte and readable segments, errors, too long packets."""
     buffers = [random_layout() for _ in range(160)]
-    rooms = [sum(n for _, n, w in segments if w) for segments, _ in buffers]
+    rooms = [room_of(segments) for segments, _ in buffers]
     buffers += [([(1 << 50, 20_000, 1)], 0)] * 200
     packets = []
     used = 0
@@ -186,7 +201,7 @@ async def a_useless_buffer_is_an_error(dut: Any) -> None:
         for i, room in enumerate(rooms)
     ]
     ahead: list[Layout] = [([(1 << 50, 100, 1)], 0)] * 2  # asked for, and not needed
-    rig = Rig(dut, buffers + ahead, stall=0.2, mark_errors=False)
+    rig = Rig(dut, buffers + ahead, stall=0.2)
     await reset(dut)
     packets = [random.randbytes(least + more) for more in (0, 5, 9, 1, 0, 0, 6, 5)]
     rig.put(packets)
@@ -242,6 +257,27 @@ async def keeps_pace(dut: Any) -> None:
     assert spread(requests.cycles[:16]) == 31
 
 
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def several_virtqueues_keep_no_buffer(dut: Any) -> None:
+    """A misfit's buffer comes back empty, none does not come back; neither stops the others."""
+    least = params().least_bytes
+    buffers: list[Layout] = []
+    packets = []
+    for _ in range(200):
+        segments, error = random_layout()
+        room = room_of(segments)
+        if random.random() < 0.15:
+            buffers.append(ABSENT)
+        else:
+            buffers.append((segments, int(error or room < least)))
+        choices = [room + 1, room, room, random.randint(1, max(room, 1)), room + 300]
+        packets.append(random.randbytes(max(random.choice(choices), least)))
+    rig = Rig(dut, buffers, stall=0.2)
+    await reset(dut)
+    rig.put(packets)
+    assert await rig.check(packets) == len(buffers)
+
+
 GENERAL_TESTS = [
     "lays_packets_over_random_buffers", "a_kept_buffer_is_asked_for_once",
     "data_wait_for_their_verdict", "completes_after_done_only", "keeps_pace",
@@ -252,7 +288,7 @@ GENERAL_TESTS = [
 def test_scatter(width: int) -> None:
     simulate(
         Scatter(width), module=__name__, name=f"scatter_{width}", testcase=GENERAL_TESTS,
-        params={"width": width},
+        params={"width": width, "queues": 1, "least_bytes": 0},
     )  # fmt: skip
 
 
@@ -260,5 +296,18 @@ def test_scatter_with_least_bytes() -> None:
     """A shortest packet of 13 bytes."""
     simulate(
         Scatter(128, least_bytes=13), module=__name__, name="scatter_least_bytes",
-        testcase="a_useless_buffer_is_an_error", params={"width": 128, "least_bytes": 13},
+        testcase="a_useless_buffer_is_an_error",
+        params={"width": 128, "queues": 1, "least_bytes": 13},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [64, 256])
+def test_scatter_of_several_virtqueues(width: int) -> None:
+    simulate(
+        Scatter(width, least_bytes=13, queues=3), module=__name__, name=f"scatter_several_{width}",
+        testcase=[
+            "several_virtqueues_keep_no_buffer", "data_wait_for_their_verdict",
+            "completes_after_done_only",
+        ],
+        params={"width": width, "queues": 3, "least_bytes": 13},
     )  # fmt: skip

@@ -51,7 +51,8 @@ class NetDevice(wiring.Component):
     leaves at ``tx`` without a pause of ours. Receive: a frame waits until it is whole and good,
     and known to be within the MTU; a buffer of its length is asked for, and the packet header is
     put in front.
-    A receive frame that finds no buffer waits: the port stalls, nothing is dropped.
+    A receive frame that finds no buffer waits: the port stalls, nothing is dropped. With several
+    queue pairs the virtqueue engine drops it after ``config.receive_wait_us``.
 
     Parameters
     ----------

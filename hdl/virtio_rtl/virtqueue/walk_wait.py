@@ -65,7 +65,7 @@ class WalkWait(wiring.Component):
             expired.eq(waited == self.cycles),
             self.give_up.eq(self.waiting & (read.data | expired | ~self.enabled)),
         ]
-        with m.If(~self.waiting):
+        with m.If(~self.waiting | ~self.enabled):
             m.d.sync += waited.eq(0)
         with m.Elif(~expired):
             m.d.sync += waited.eq(waited + 1)
