@@ -206,6 +206,9 @@ class Rig:
             self.reads = LineReads(
                 dut, "read_request", "read_packet", self.guest, width, latency=latency, stall=stall
             )
+        self.repairs = LineReads(
+            dut, "repair_request", "repair_packet", self.guest, width, latency=latency, stall=stall
+        )
         self.writes = WriteClientModel(
             dut, "write_request", "write_packet", "write_done", self.guest, width,
             latency=(2, 40), stall=stall,

@@ -31,6 +31,9 @@ class DescriptorStream(wiring.Component):
     packet : packet_stream(width)
         Packets of a whole number of descriptors.
     output : stream of ``DescriptorBeat``
+    skip : 1
+        All but one descriptor of each beat are left out; ``last`` still comes. For who only waits
+        for the end of the packet.
 
     One descriptor a cycle at 128 bits and more, one every second cycle at 64; latency one cycle.
     """
@@ -38,7 +41,11 @@ class DescriptorStream(wiring.Component):
     def __init__(self, width: int):
         self.width = width
         super().__init__(
-            {"packet": In(packet_stream(width)), "output": Out(stream.Signature(DescriptorBeat))}
+            {
+                "packet": In(packet_stream(width)),
+                "output": Out(stream.Signature(DescriptorBeat)),
+                "skip": In(1),
+            }
         )
 
     def elaborate(self, platform):
@@ -71,13 +78,15 @@ class DescriptorStream(wiring.Component):
         left = Signal(range(self.width // 128 + 1))
         last = Signal()
         error = Signal()
+        ends_beat = Signal()
         m.d.comb += [
+            ends_beat.eq((left == 1) | self.skip),
             Value.cast(self.output.payload.descriptor).eq(held[:128]),
-            self.output.payload.last.eq(last & (left == 1)),
+            self.output.payload.last.eq(last & ends_beat),
             self.output.payload.error.eq(error),
             self.output.valid.eq(left != 0),
         ]
-        with m.If((left == 0) | ((left == 1) & self.output.ready)):
+        with m.If((left == 0) | (ends_beat & self.output.ready)):
             m.d.comb += self.packet.ready.eq(1)
             m.d.sync += left.eq(0)
             with m.If(self.packet.valid):

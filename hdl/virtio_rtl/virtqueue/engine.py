@@ -21,7 +21,9 @@ from .walk import Walk
 
 __all__ = ["LOOKUPS", "READ_CLIENTS", "WRITE_CLIENTS", "VirtqueueEngine"]
 
-READ_CLIENTS = ("descriptors", "receive_tables", "transmit_tables", "payload", "events")
+READ_CLIENTS = (
+    "descriptors", "repairs", "receive_tables", "transmit_tables", "payload", "events",
+)  # fmt: skip
 """Clients of the read engine, by number."""
 
 WRITE_CLIENTS = ("payload", "used", "suppression")
@@ -165,6 +167,7 @@ class VirtqueueEngine(wiring.Component):
         wiring.connect(m, fetch.rearm_1, scheduler.rearm_1)
         wiring.connect(m, scheduler.work, fetch.work)
         read_client("descriptors", fetch.read_request, fetch.read_packet)
+        read_client("repairs", fetch.repair_request, fetch.repair_packet)
         write_client("suppression", fetch.write_request, fetch.write_packet, fetch.write_done)
         lookup("issue", fetch.lookup_issue)
         lookup("receive", fetch.lookup_receive)

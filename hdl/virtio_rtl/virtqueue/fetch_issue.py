@@ -67,7 +67,7 @@ class FetchIssue(wiring.Component):
     ticket : stream of ``FetchTicket``, one per request, in the same order
     suppression : stream of ``SuppressionUpdate``
 
-    Four to five cycles a look; the reads overlap.
+    Five to six cycles a look; the reads overlap. From ``work`` to ``request`` three cycles.
     """
 
     def __init__(self, queues: int, paths: int, batch: int, depth: int):
@@ -111,7 +111,7 @@ class FetchIssue(wiring.Component):
 
         queue = Signal(16)
         rung = Signal()
-        # Decided in one cycle, acted upon in the next.
+        # Looked up in one cycle, decided in the next, acted upon in the third.
         base = Signal(own_layout)
         in_flight = Signal(self.pointer_bits)
         count = Signal(range(self.batch + 1))
@@ -170,6 +170,13 @@ class FetchIssue(wiring.Component):
             fetch.eq(fits & Mux(idle, base.doorbell | rung | more, ahead)),
         ]
         next_own = data.View(own_layout, Signal(own_layout))
+        # What was decided.
+        fetches = Signal()
+        goes_quiet = Signal()
+        ends_quiet = Signal()
+        speculative = Signal()
+        goes_on = Signal()
+        own_then = data.View(own_layout, Signal(own_layout))
         m.d.comb += next_own.eq(base)
         with m.If(fetch):
             m.d.comb += [
@@ -193,7 +200,7 @@ class FetchIssue(wiring.Component):
         request_sent = Signal()
         ticket_sent = Signal()
         suppression_sent = Signal()
-        need_suppression = quiet_now | quiet_end
+        need_suppression = goes_quiet | ends_quiet
 
         m.d.comb += [
             self.request.payload.address.eq(descriptor_area + (base.index << 4)),
@@ -202,10 +209,10 @@ class FetchIssue(wiring.Component):
             self.ticket.payload.queue.eq(queue),
             self.ticket.payload.count.eq(count),
             self.ticket.payload.epoch.eq(base.epoch),
-            self.ticket.payload.speculative.eq(~idle),
+            self.ticket.payload.speculative.eq(speculative),
             self.suppression.payload.queue.eq(queue),
             self.suppression.payload.address.eq(device_area),
-            self.suppression.payload.disable.eq(quiet_now),
+            self.suppression.payload.disable.eq(goes_quiet),
             self.rearm.payload.eq(queue),
         ]
         with m.FSM(name="fetch_issue"):
@@ -233,38 +240,47 @@ class FetchIssue(wiring.Component):
                     ticket_sent.eq(0),
                     suppression_sent.eq(0),
                 ]
+                m.next = "DECIDE"
+            with m.State("DECIDE"):
+                m.d.sync += [
+                    fetches.eq(fetch),
+                    goes_quiet.eq(quiet_now),
+                    ends_quiet.eq(quiet_end),
+                    speculative.eq(~idle),
+                    goes_on.eq(fetch & more),
+                    own_then.eq(next_own),
+                ]
                 m.next = "ACT"
-            with m.State("ACT"):
                 with m.If(~enabled):
                     m.next = "IDLE"
-                with m.Else():
-                    m.d.comb += [
-                        self.request.valid.eq(fetch & ~request_sent),
-                        self.ticket.valid.eq(fetch & ~ticket_sent),
-                        self.suppression.valid.eq(need_suppression & ~suppression_sent),
-                    ]
-                    with m.If(self.request.valid & self.request.ready):
-                        m.d.sync += request_sent.eq(1)
-                    with m.If(self.ticket.valid & self.ticket.ready):
-                        m.d.sync += ticket_sent.eq(1)
-                    with m.If(self.suppression.valid & self.suppression.ready):
-                        m.d.sync += suppression_sent.eq(1)
-                    done = Cat(
-                        ~fetch | request_sent | self.request.ready,
-                        ~fetch | ticket_sent | self.ticket.ready,
-                        ~need_suppression | suppression_sent | self.suppression.ready,
-                    ).all()
-                    with m.If(done):
-                        m.d.comb += own_write.en.eq(1)
-                        m.next = "IDLE"
-                        with m.If(fetch & more):
-                            m.next = "REARM"
+            with m.State("ACT"):
+                m.d.comb += [
+                    self.request.valid.eq(fetches & ~request_sent),
+                    self.ticket.valid.eq(fetches & ~ticket_sent),
+                    self.suppression.valid.eq(need_suppression & ~suppression_sent),
+                ]
+                with m.If(self.request.valid & self.request.ready):
+                    m.d.sync += request_sent.eq(1)
+                with m.If(self.ticket.valid & self.ticket.ready):
+                    m.d.sync += ticket_sent.eq(1)
+                with m.If(self.suppression.valid & self.suppression.ready):
+                    m.d.sync += suppression_sent.eq(1)
+                done = Cat(
+                    ~fetches | request_sent | self.request.ready,
+                    ~fetches | ticket_sent | self.ticket.ready,
+                    ~need_suppression | suppression_sent | self.suppression.ready,
+                ).all()
+                with m.If(done):
+                    m.d.comb += own_write.en.eq(1)
+                    m.next = "IDLE"
+                    with m.If(goes_on):
+                        m.next = "REARM"
             with m.State("REARM"):
                 m.d.comb += self.rearm.valid.eq(1)
                 with m.If(self.rearm.ready):
                     m.next = "IDLE"
 
-        m.d.comb += [own_write.addr.eq(queue), own_write.data.eq(next_own)]
+        m.d.comb += [own_write.addr.eq(queue), own_write.data.eq(own_then)]
         with m.If(sweep.busy):
             m.d.comb += [
                 own_write.addr.eq(sweep.address),

@@ -34,6 +34,7 @@ class PackedFetch(wiring.Component):
     work, rearm_0, rearm_1, recheck : from and to the scheduler
     lookup_issue, lookup_receive : ``QueueLookup``
     read_request, read_packet : client of the read engine
+    repair_request, repair_packet : another one, for fetches that must be read again
     write_request, write_packet, write_done : client of the write engine
     taken_queue -> taken_{path} : walkers' pointers
     short_reads : 1
@@ -63,6 +64,8 @@ class PackedFetch(wiring.Component):
                 "lookup_receive": Out(QueueLookup()),
                 "read_request": Out(stream.Signature(ReadRequest)),
                 "read_packet": In(packet_stream(width)),
+                "repair_request": Out(stream.Signature(ReadRequest)),
+                "repair_packet": In(packet_stream(width)),
                 "write_request": Out(stream.Signature(WriteRequest)),
                 "write_packet": Out(packet_stream(width)),
                 "write_done": In(stream.Signature(unsigned(1))),
@@ -100,6 +103,8 @@ class PackedFetch(wiring.Component):
             (self.lookup_receive, receive.lookup),
             (self.read_request, issue.request),
             (self.read_packet, receive.packet),
+            (self.repair_request, receive.repair_request),
+            (self.repair_packet, receive.repair_packet),
             (self.write_request, suppression.request),
             (self.write_packet, suppression.packet),
             (self.write_done, suppression.done),

@@ -1,11 +1,12 @@
 """Takes descriptors that were fetched, keeps those that are available: hop 3, second half."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..lib.sweep import ResetSweep
+from ..types.dma import ReadRequest
 from ..types.packet import packet_stream
 from ..types.virtqueue import Descriptor, FetchTicket, QueueLookup
 from .descriptor_stream import DescriptorStream
@@ -26,9 +27,13 @@ class FetchReceive(wiring.Component):
     speculative fetch may have been read before the fetch that holds the head: its part of that
     chain is trusted only if it ends in the fetch's first cache line and a later buffer in the
     same line, sampled in the same moment, is available, for the driver makes buffers available in
-    order; else it is read again. [virtio 1.4 §2.8.6]
+    order; else the fetch is read once more, while those behind it wait where they are.
+    [virtio 1.4 §2.8.6]
 
-    Only whole chains are committed to the walker, unless a chain is about to fill the store.
+    Only whole chains are committed to the walker, unless a chain is about to fill the store. A
+    chain whose next descriptor is not available although its head was before the fetch was issued
+    breaks a rule: it is ended with an indirect descriptor without a table, which the walker finds
+    in error.
 
     Parameters
     ----------
@@ -41,6 +46,8 @@ class FetchReceive(wiring.Component):
     -----
     packet : packet_stream(width), from the read engine
     ticket : stream of ``FetchTicket``, in the order of the packets
+    repair_request, repair_packet : another client of the read engine
+        Fetches that must be read again.
     lookup : ``QueueLookup``
     issue_queue -> issue_state : receive state for ``FetchIssue``, one cycle latency
     rearm : stream of 16 bits, to the scheduler
@@ -49,9 +56,10 @@ class FetchReceive(wiring.Component):
     write_en, write_queue, write_pointer, write_descriptor, commit_en, commit_pointer
         To the read-ahead store of the path ``queue mod paths``; ``write_queue`` is the virtqueue.
     failed : 1
-        A fetch failed on the bus; what it brought is dropped.
+        A fetch failed on the bus, what it brought is dropped; or a chain broke a rule.
 
-    One descriptor a cycle and five cycles a fetch.
+    One descriptor a cycle and five cycles a fetch; behind the first descriptor that is not
+    available one beat a cycle. From the last beat to ``committed`` two cycles.
     """
 
     def __init__(self, width: int, queues: int, paths: int, batch: int, depth: int):
@@ -65,6 +73,8 @@ class FetchReceive(wiring.Component):
             {
                 "packet": In(packet_stream(width)),
                 "ticket": In(stream.Signature(FetchTicket)),
+                "repair_request": Out(stream.Signature(ReadRequest)),
+                "repair_packet": In(packet_stream(width)),
                 "lookup": Out(QueueLookup()),
                 "issue_queue": In(16),
                 "issue_state": Out(receive_state(self.pointer_bits)),
@@ -89,7 +99,19 @@ class FetchReceive(wiring.Component):
         states_write = states.write_port()
         own_read = states.read_port(transparent_for=[states_write])
         issue_read = states.read_port(transparent_for=[states_write])
-        wiring.connect(m, wiring.flipped(self.packet), descriptors.packet)
+        # A fetch, or the same one read again; the next one must not begin before that is known.
+        repairing = Signal()
+        taking = Signal()
+        source = Mux(repairing, self.repair_packet.valid, self.packet.valid)
+        may = descriptors.packet.ready & taking
+        m.d.comb += [
+            descriptors.packet.payload.eq(
+                Mux(repairing, self.repair_packet.payload, self.packet.payload)
+            ),
+            descriptors.packet.valid.eq(source & taking),
+            self.packet.ready.eq(may & ~repairing),
+            self.repair_packet.ready.eq(may & repairing),
+        ]
 
         ticket = self.ticket.payload
         m.d.comb += [
@@ -99,138 +121,161 @@ class FetchReceive(wiring.Component):
             self.lookup.queue.eq(ticket.queue),
         ]
 
+        # What was known before this fetch.
         state = data.View(layout, Signal(layout))
-        size = Signal(16)
-        queue = Signal(16)
-        speculative = Signal()
+        fetch = Signal(FetchTicket)
+        last_slot = Signal(16)
+        descriptor_area = Signal(64)
         wanted = Signal()
+        # Place of the fetch's first descriptor in its cache line of four.
+        first_in_line = Signal(2)
         # Progress within this fetch.
+        now = data.View(layout, Signal(layout))
+        uncommitted = Signal(self.pointer_bits)
         good = Signal(range(self.batch + 1))
         ended = Signal()
         heads = Signal()
-        open_now = Signal()
-        chain_end = Signal(range(self.batch + 1))
+        ends_chain = Signal()
         received_error = Signal()
-        # Place of the fetch's first descriptor in its cache line of four.
-        first_in_line = Signal(2)
+        broken = Signal()
         in_first_line = (first_in_line + good) < 4
 
         beat = descriptors.output.payload
         descriptor = beat.descriptor
-        driver_wrap = ~state.wrapped
+        driver_wrap = ~now.wrapped
         available = (descriptor.avail == driver_wrap) & (descriptor.used != driver_wrap)
-
         m.d.comb += [
-            self.write_queue.eq(queue),
-            self.write_pointer.eq(state.pointer + good),
+            descriptors.skip.eq(ended | ~wanted),
+            self.write_queue.eq(fetch.queue),
+            self.write_pointer.eq(now.pointer),
             self.write_descriptor.address.eq(descriptor.address),
             self.write_descriptor.length.eq(descriptor.length),
             self.write_descriptor.id.eq(descriptor.id),
             self.write_descriptor.next.eq(descriptor.next),
             self.write_descriptor.write.eq(descriptor.write),
             self.write_descriptor.indirect.eq(descriptor.indirect),
-            self.rearm.payload.eq(queue),
-            self.committed.payload.eq(queue),
+            self.rearm.payload.eq(fetch.queue),
+            self.committed.payload.eq(fetch.queue),
         ]
 
-        result = data.View(layout, Signal(layout))
-        new_pointer = Signal(self.pointer_bits)
-        new_index = Signal(16)
-        stale = Signal()
-        kept = Signal.like(good)
-        full = Signal()
         # The part of a chain that a speculative fetch brought is believed only with a later head.
+        stale = fetch.speculative & state.chain_open & ~heads & ~received_error
+        # Its head was available before the fetch was issued.
+        missing = ~fetch.speculative & state.chain_open & (good == 0) & ~received_error & ~broken
+        crowded = uncommitted > self.depth - 2 * self.batch
+        commits = ends_chain | crowded
+        result = data.View(layout, Signal(layout))
         m.d.comb += [
-            stale.eq(speculative & state.chain_open & ~heads),
-            kept.eq(Mux(stale, 0, good)),
-            full.eq(~ended & ~stale),
-            new_pointer.eq(state.pointer + kept),
-            new_index.eq(state.index + kept),
-            result.eq(state),
-            result.pointer.eq(new_pointer),
-            result.index.eq(new_index),
-            # A stale fetch is simply read again.
-            result.more.eq((full | stale) & ~received_error),
+            result.eq(now),
+            result.committed.eq(Mux(crowded, now.pointer, now.committed)),
+            result.more.eq(~ended),
         ]
-        with m.If(new_index == size):
-            m.d.comb += [result.index.eq(0), result.wrapped.eq(~state.wrapped)]
-        with m.If(~stale):
-            m.d.comb += result.chain_open.eq(open_now)
-        with m.If(full):
+        with m.If(~ended):
             m.d.comb += result.streak.eq(Mux(state.streak == 3, 3, state.streak + 1))
         with m.Else():
             m.d.comb += [result.epoch.eq(~state.epoch), result.streak.eq(state.streak >> 1)]
-        uncommitted = Signal(self.pointer_bits)
-        crowded = Signal()
-        m.d.comb += [
-            uncommitted.eq(new_pointer - state.committed),
-            crowded.eq(uncommitted > self.depth - 2 * self.batch),
-        ]
-        with m.If(crowded):
-            m.d.comb += result.committed.eq(new_pointer)
-        with m.Elif(~stale & (chain_end != 0)):
-            m.d.comb += result.committed.eq(state.pointer + chain_end)
 
-        commits = Signal()
-        m.d.comb += commits.eq(result.committed != state.committed)
+        def restart(known, pointer_minus_committed):
+            """Nothing of this fetch has been seen."""
+            m.d.sync += [
+                now.eq(known),
+                uncommitted.eq(pointer_minus_committed),
+                good.eq(0),
+                ended.eq(0),
+                heads.eq(0),
+                ends_chain.eq(0),
+                received_error.eq(0),
+            ]
+
+        def one_more(*, ends):
+            """Another descriptor is in the store."""
+            m.d.sync += [
+                now.pointer.eq(now.pointer + 1),
+                uncommitted.eq(uncommitted + 1),
+                good.eq(good + 1),
+                now.chain_open.eq(~ends),
+            ]
+            with m.If(ends):
+                m.d.sync += [ends_chain.eq(1), now.committed.eq(now.pointer + 1)]
 
         with m.FSM(name="fetch_receive"):
             with m.State("IDLE"):
                 with m.If(self.ticket.valid & ~sweep.busy):
                     m.next = "LOAD"
             with m.State("LOAD"):
+                known = own_read.data
                 m.d.sync += [
-                    state.eq(own_read.data),
-                    size.eq(self.lookup.config.size),
-                    queue.eq(ticket.queue),
-                    speculative.eq(ticket.speculative),
-                    first_in_line.eq(
-                        self.lookup.config.descriptor_area[4:6] + own_read.data.index[:2]
-                    ),
-                    wanted.eq(ticket.epoch == own_read.data.epoch),
-                    good.eq(0),
-                    ended.eq(0),
-                    heads.eq(0),
-                    open_now.eq(own_read.data.chain_open),
-                    chain_end.eq(0),
-                    received_error.eq(0),
+                    state.eq(known),
+                    fetch.eq(ticket),
+                    last_slot.eq(self.lookup.config.size - 1),
+                    descriptor_area.eq(self.lookup.config.descriptor_area),
+                    first_in_line.eq(self.lookup.config.descriptor_area[4:6] + known.index[:2]),
+                    wanted.eq(ticket.epoch == known.epoch),
+                    broken.eq(0),
                 ]
+                restart(known, known.pointer - known.committed)
                 m.d.comb += self.ticket.ready.eq(1)
                 m.next = "TAKE"
             with m.State("TAKE"):
-                m.d.comb += descriptors.output.ready.eq(1)
+                m.d.comb += [
+                    descriptors.output.ready.eq(1),
+                    taking.eq(~(descriptors.output.valid & beat.last)),
+                ]
                 with m.If(descriptors.output.valid):
                     with m.If(wanted & available & ~ended):
                         m.d.comb += self.write_en.eq(1)
-                        m.d.sync += [good.eq(good + 1), open_now.eq(descriptor.next)]
-                        with m.If(~open_now & in_first_line):
+                        one_more(ends=~descriptor.next)
+                        m.d.sync += now.index.eq(now.index + 1)
+                        with m.If(now.index == last_slot):
+                            m.d.sync += [now.index.eq(0), now.wrapped.eq(~now.wrapped)]
+                        with m.If(~now.chain_open & in_first_line):
                             m.d.sync += heads.eq(1)
-                        with m.If(~descriptor.next):
-                            m.d.sync += chain_end.eq(good + 1)
                     with m.Else():
                         m.d.sync += ended.eq(1)
                     with m.If(beat.last):
-                        m.d.sync += received_error.eq(beat.error)
+                        m.d.sync += repairing.eq(0)
                         with m.If(beat.error):
                             # Nothing of it can be believed.
-                            m.d.sync += [
-                                ended.eq(1),
-                                good.eq(0),
-                                chain_end.eq(0),
-                                open_now.eq(state.chain_open),
-                            ]
+                            restart(state, state.pointer - state.committed)
+                            m.d.sync += [ended.eq(1), received_error.eq(1)]
                         m.next = "SETTLE"
             with m.State("SETTLE"):
+                with m.If(~wanted):
+                    m.next = "IDLE"
+                with m.Elif(stale):
+                    m.d.sync += repairing.eq(1)
+                    m.next = "REPAIR"
+                with m.Elif(missing):
+                    m.next = "BREAK"
+                with m.Else():
+                    m.d.comb += [
+                        states_write.en.eq(1),
+                        self.commit_en.eq(commits),
+                        self.committed.valid.eq(commits),
+                        self.failed.eq(received_error),
+                    ]
+                    with m.If(commits & ~self.committed.ready):
+                        m.next = "ANNOUNCE"
+                    with m.Elif(received_error):
+                        m.next = "IDLE"
+                    with m.Else():
+                        m.next = "REARM"
+            with m.State("REPAIR"):
+                m.d.comb += self.repair_request.valid.eq(1)
+                restart(state, state.pointer - state.committed)
+                m.d.sync += fetch.speculative.eq(0)
+                with m.If(self.repair_request.ready):
+                    m.next = "TAKE"
+            with m.State("BREAK"):
                 m.d.comb += [
-                    states_write.en.eq(wanted),
-                    self.commit_en.eq(wanted & commits),
-                    self.failed.eq(wanted & received_error),
+                    self.write_en.eq(1),
+                    self.write_descriptor.eq(0),
+                    self.write_descriptor.indirect.eq(1),
+                    self.failed.eq(1),
                 ]
-                m.next = "IDLE"
-                with m.If(wanted & commits):
-                    m.next = "ANNOUNCE"
-                with m.Elif(wanted & ~received_error):
-                    m.next = "REARM"
+                one_more(ends=Const(1))
+                m.d.sync += broken.eq(1)
+                m.next = "SETTLE"
             with m.State("ANNOUNCE"):
                 m.d.comb += self.committed.valid.eq(1)
                 with m.If(self.committed.ready):
@@ -241,8 +286,13 @@ class FetchReceive(wiring.Component):
                     m.next = "IDLE"
 
         m.d.comb += [
+            self.repair_request.payload.address.eq(descriptor_area + (state.index << 4)),
+            self.repair_request.payload.length.eq(fetch.count << 4),
+            self.repair_request.payload.last.eq(1),
+        ]
+        m.d.comb += [
             self.commit_pointer.eq(result.committed),
-            states_write.addr.eq(queue),
+            states_write.addr.eq(fetch.queue),
             states_write.data.eq(result),
         ]
         with m.If(sweep.busy):

@@ -42,7 +42,8 @@ class Scheduler(wiring.Component):
         looked at once, so that none of them needs a doorbell after DRIVER_OK.
         [virtio 1.4 §3.1.1]
 
-    One list operation a cycle; three cycles from a doorbell to ``work``.
+    One list operation a cycle. One cycle from a doorbell to ``work`` if nothing else is to be
+    done, else at least four.
     """
 
     def __init__(self, queues: int, doorbells: int, rearms: int):
@@ -63,9 +64,10 @@ class Scheduler(wiring.Component):
         write = listings.write_port()
 
         sweep = Signal(range(self.queues + 1))
-        push = Signal()
-        push_queue = Signal(16)
-        push_doorbell = Signal()
+        # The next virtqueue to put on the list.
+        entry = Signal(WorkItem)
+        entry_valid = Signal()
+        entry_ready = Signal()
         pop = Signal()
         pop_turn = Signal()
         was_enabled = Signal()
@@ -84,8 +86,26 @@ class Scheduler(wiring.Component):
                         with m.If(wanted[candidate]):
                             m.d.comb += choice.eq(candidate)
 
-        with m.If(~self.work.valid | self.work.ready):
+        chosen = Signal(WorkItem)
+        accept = Signal()
+        for index, (source, is_doorbell) in enumerate(sources):
+            with m.If(choice == index):
+                m.d.comb += [
+                    source.ready.eq(accept),
+                    chosen.queue.eq(source.payload),
+                    chosen.doorbell.eq(is_doorbell),
+                ]
+        # With nothing on the list and nothing on its way there, a virtqueue need not go through it.
+        room = Signal()
+        direct = Signal()
+        m.d.comb += [
+            room.eq(~self.work.valid | self.work.ready),
+            direct.eq(~entry_valid & (order.level == 0) & room & self.enable),
+        ]
+        with m.If(room):
             m.d.sync += self.work.valid.eq(0)
+        with m.If(entry_ready):
+            m.d.sync += entry_valid.eq(0)
 
         with m.FSM(name="scheduler"):
             with m.State("CLEAR"):
@@ -95,42 +115,39 @@ class Scheduler(wiring.Component):
                     m.d.sync += sweep.eq(0)
                     m.next = "RUN"
             with m.State("START"):
-                m.d.comb += [push.eq(1), push_queue.eq(sweep), push_doorbell.eq(1)]
-                m.d.sync += sweep.eq(sweep + 1)
-                with m.If(sweep == self.queues - 1):
-                    m.d.sync += sweep.eq(0)
-                    m.next = "RUN"
+                with m.If(~entry_valid | entry_ready):
+                    m.d.sync += [
+                        entry.queue.eq(sweep),
+                        entry.doorbell.eq(1),
+                        entry_valid.eq(1),
+                        sweep.eq(sweep + 1),
+                    ]
+                    with m.If(sweep == self.queues - 1):
+                        m.d.sync += sweep.eq(0)
+                        m.next = "RUN"
             with m.State("RUN"):
                 m.d.sync += was_enabled.eq(self.enable)
-                room = ~self.work.valid | self.work.ready
-                m.d.comb += pop.eq(
-                    self.enable & order.output.valid & room & (pop_turn | ~wanted.any())
-                )
                 with m.If(self.enable & ~was_enabled):
                     m.next = "START"
-                with m.Elif(~pop & wanted.any()):
-                    m.d.comb += push.eq(1)
-                    for index, (source, is_doorbell) in enumerate(sources):
-                        with m.If(choice == index):
-                            m.d.comb += [
-                                source.ready.eq(1),
-                                push_queue.eq(source.payload),
-                                push_doorbell.eq(is_doorbell),
-                            ]
+                with m.Else():
+                    m.d.comb += accept.eq(wanted.any() & (~entry_valid | entry_ready))
+                with m.If(accept):
                     m.d.sync += first.eq(Mux(choice == len(sources) - 1, 0, choice + 1))
-                m.d.sync += pop_turn.eq(~pop)
+                    with m.If(direct):
+                        m.d.sync += [self.work.payload.eq(chosen), self.work.valid.eq(1)]
+                    with m.Else():
+                        m.d.sync += [entry.eq(chosen), entry_valid.eq(1)]
 
-        with m.If(push):
-            m.d.comb += [
-                read.addr.eq(push_queue),
-                write.addr.eq(push_queue),
-                write.data.listed.eq(1),
-                write.data.doorbell.eq(read.data.doorbell | push_doorbell),
-                write.en.eq(1),
-                order.input.payload.eq(push_queue),
-                order.input.valid.eq(~read.data.listed),
-            ]
-        with m.Elif(pop):
+        # The list takes one in, or lets one go: both, if they are the same.
+        absorbed = Signal()
+        m.d.comb += [
+            pop.eq(self.enable & order.output.valid & room & (pop_turn | ~entry_valid)),
+            absorbed.eq(pop & entry_valid & (entry.queue == order.output.payload)),
+            entry_ready.eq(entry_valid & (~pop | absorbed)),
+            order.input.payload.eq(entry.queue),
+        ]
+        m.d.sync += pop_turn.eq(~pop)
+        with m.If(pop):
             m.d.comb += [
                 read.addr.eq(order.output.payload),
                 write.addr.eq(order.output.payload),
@@ -139,7 +156,16 @@ class Scheduler(wiring.Component):
             ]
             m.d.sync += [
                 self.work.payload.queue.eq(order.output.payload),
-                self.work.payload.doorbell.eq(read.data.doorbell),
+                self.work.payload.doorbell.eq(read.data.doorbell | (absorbed & entry.doorbell)),
                 self.work.valid.eq(1),
+            ]
+        with m.Elif(entry_valid):
+            m.d.comb += [
+                read.addr.eq(entry.queue),
+                write.addr.eq(entry.queue),
+                write.data.listed.eq(1),
+                write.data.doorbell.eq(read.data.doorbell | entry.doorbell),
+                write.en.eq(1),
+                order.input.valid.eq(~read.data.listed),
             ]
         return m
