@@ -8,7 +8,14 @@ from typing import Any
 
 import cocotb
 from cocotb.triggers import Event, RisingEdge
-from virtqueue_helper import Strobes, VectorMonitor, descriptor_bytes, queue_config, serve_lookups
+from virtqueue_helper import (
+    Strobes,
+    VectorMonitor,
+    descriptor_bytes,
+    queue_config,
+    serve_lookups,
+    until,
+)
 
 from lib.dma_model import ReadClientModel, WriteClientModel, packet_beats
 from lib.layout import unpack
@@ -196,6 +203,7 @@ class Rig:
         self.dut = dut
         self.batch, self.depth, width = params().batch, params().depth, params().width
         self.slow = slow
+        self.check_chains = True
         start_clock(dut)
         self.guest = Guest(sizes, loose=not held)
         self.drivers = [Driver(self, queue, size) for queue, size in enumerate(sizes)]
@@ -304,7 +312,7 @@ class Rig:
             if descriptor["next"]:
                 continue
             want = driver.expected.popleft()
-            assert chain == want, (
+            assert chain == want or not self.check_chains, (
                 f"virtqueue {queue} of {driver.size}, chain {self.delivered[queue]}: "
                 f"{len(chain)} descriptors {chain}, not {len(want)}: {want}"
             )
@@ -322,3 +330,19 @@ class Rig:
         used = (AVAIL | USED) if wrap else 0
         driver.put(slot, 0, descriptor_bytes(0, random.getrandbits(8), chain[0]["id"], flags=used))
         driver.free += len(chain)
+
+
+async def two_in_flight(rig: Rig) -> int:
+    """Answer the first batch, full; return the batch size with the next two reads in flight."""
+    batch, driver, held = rig.batch, rig.drivers[1], rig.held
+    for _ in range(batch):
+        driver.add_now(1)
+    driver.kick()
+    await until(rig.dut, lambda: len(held.requests) == 1, 100)
+    held.answer(held.sample(0))
+    await until(rig.dut, lambda: len(held.requests) == 3, 200)
+    area = rig.guest.configs[1]["descriptor_area"]
+    for index in range(3):
+        assert held.requests[index]["address"] == area + 16 * batch * index
+        assert held.requests[index]["length"] == 16 * batch
+    return batch

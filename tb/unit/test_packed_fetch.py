@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 import pytest
-from packed_fetch_rig import AVAIL, USED, Rig
+from packed_fetch_rig import AVAIL, USED, Rig, two_in_flight
 from virtqueue_helper import Moves, until
 
 from lib.sim import params, simulate
@@ -85,22 +85,6 @@ async def no_doorbell_is_lost_when_it_goes_idle(dut: Any) -> None:
         await until(dut, lambda: driver.free == 64, 100)
     assert rig.guest.disabled, "the device never disabled notifications"
     assert driver.held_back, "no notification was held back"
-
-
-async def two_in_flight(rig: Rig) -> int:
-    """Answer the first batch, full; return the batch size with the next two reads in flight."""
-    batch, driver, held = rig.batch, rig.drivers[1], rig.held
-    for _ in range(batch):
-        driver.add_now(1)
-    driver.kick()
-    await until(rig.dut, lambda: len(held.requests) == 1, 100)
-    held.answer(held.sample(0))
-    await until(rig.dut, lambda: len(held.requests) == 3, 200)
-    area = rig.guest.configs[1]["descriptor_area"]
-    for index in range(3):
-        assert held.requests[index]["address"] == area + 16 * batch * index
-        assert held.requests[index]["length"] == 16 * batch
-    return batch
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -31,9 +31,8 @@ class FetchReceive(wiring.Component):
     [virtio 1.4 §2.8.6]
 
     Only whole chains are committed to the walker, unless a chain is about to fill the store. A
-    chain whose next descriptor is not available although its head was before the fetch was issued
-    breaks a rule: it is ended with an indirect descriptor without a table, which the walker finds
-    in error.
+    chain whose next descriptor is not available, although its head was when the fetch was issued,
+    breaks a rule: it is ended with an indirect descriptor without a table, an error to the walker.
 
     Parameters
     ----------
@@ -59,7 +58,7 @@ class FetchReceive(wiring.Component):
         A fetch failed on the bus, what it brought is dropped; or a chain broke a rule.
 
     One descriptor a cycle and five cycles a fetch; behind the first descriptor that is not
-    available one beat a cycle. From the last beat to ``committed`` two cycles.
+    available one beat a cycle.
     """
 
     def __init__(self, width: int, queues: int, paths: int, batch: int, depth: int):
@@ -127,8 +126,7 @@ class FetchReceive(wiring.Component):
         last_slot = Signal(16)
         descriptor_area = Signal(64)
         wanted = Signal()
-        # Place of the fetch's first descriptor in its cache line of four.
-        first_in_line = Signal(2)
+        first_in_line = Signal(2)  # place of the fetch's first descriptor in its cache line of four
         # Progress within this fetch.
         now = data.View(layout, Signal(layout))
         uncommitted = Signal(self.pointer_bits)
@@ -139,7 +137,6 @@ class FetchReceive(wiring.Component):
         received_error = Signal()
         broken = Signal()
         in_first_line = (first_in_line + good) < 4
-
         beat = descriptors.output.payload
         descriptor = beat.descriptor
         driver_wrap = ~now.wrapped
@@ -168,7 +165,8 @@ class FetchReceive(wiring.Component):
         m.d.comb += [
             result.eq(now),
             result.committed.eq(Mux(crowded, now.pointer, now.committed)),
-            result.more.eq(~ended),
+            # A chain that has begun must be there: if it is not, a second look makes sure.
+            result.more.eq((~ended | now.chain_open) & ~received_error),
         ]
         with m.If(~ended):
             m.d.comb += result.streak.eq(Mux(state.streak == 3, 3, state.streak + 1))
@@ -289,8 +287,6 @@ class FetchReceive(wiring.Component):
             self.repair_request.payload.address.eq(descriptor_area + (state.index << 4)),
             self.repair_request.payload.length.eq(fetch.count << 4),
             self.repair_request.payload.last.eq(1),
-        ]
-        m.d.comb += [
             self.commit_pointer.eq(result.committed),
             states_write.addr.eq(fetch.queue),
             states_write.data.eq(result),

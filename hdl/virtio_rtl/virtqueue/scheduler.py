@@ -43,7 +43,7 @@ class Scheduler(wiring.Component):
         [virtio 1.4 §3.1.1]
 
     One list operation a cycle. One cycle from a doorbell to ``work`` if nothing else is to be
-    done, else at least four.
+    done, else at least five.
     """
 
     def __init__(self, queues: int, doorbells: int, rearms: int):
@@ -98,9 +98,10 @@ class Scheduler(wiring.Component):
         # With nothing on the list and nothing on its way there, a virtqueue need not go through it.
         room = Signal()
         direct = Signal()
+        new = Signal()
         m.d.comb += [
             room.eq(~self.work.valid | self.work.ready),
-            direct.eq(~entry_valid & (order.level == 0) & room & self.enable),
+            direct.eq(~entry_valid & ~new & (order.level == 0) & room & self.enable),
         ]
         with m.If(room):
             m.d.sync += self.work.valid.eq(0)
@@ -144,9 +145,10 @@ class Scheduler(wiring.Component):
             pop.eq(self.enable & order.output.valid & room & (pop_turn | ~entry_valid)),
             absorbed.eq(pop & entry_valid & (entry.queue == order.output.payload)),
             entry_ready.eq(entry_valid & (~pop | absorbed)),
-            order.input.payload.eq(entry.queue),
+            order.input.valid.eq(new),
         ]
-        m.d.sync += pop_turn.eq(~pop)
+        # The list itself follows a cycle later; it has room for all.
+        m.d.sync += [pop_turn.eq(~pop), new.eq(0), order.input.payload.eq(entry.queue)]
         with m.If(pop):
             m.d.comb += [
                 read.addr.eq(order.output.payload),
@@ -166,6 +168,6 @@ class Scheduler(wiring.Component):
                 write.data.listed.eq(1),
                 write.data.doorbell.eq(read.data.doorbell | entry.doorbell),
                 write.en.eq(1),
-                order.input.valid.eq(~read.data.listed),
             ]
+            m.d.sync += new.eq(~read.data.listed)
         return m
