@@ -17,12 +17,14 @@ from queue_pair_helper import (
     post,
     sent_by,
 )
-from system_helper import counter
+from system_helper import counter, write_descriptor
 
 from lib.net_system import random_frame
 from lib.pcie.latency import ReadLatency
 from lib.sim import simulate
 from lib.streams import cycles
+from virtio_model.rings.packed import DescFlags
+from virtio_model.spec.status import DeviceStatus
 from virtio_rtl.top import VirtioDevice
 
 
@@ -103,6 +105,32 @@ async def drops_do_not_delay_a_lone_frame(dut: Any) -> None:
         pass
     assert await lone_frame() < max(times) + 30
     await nothing_broken(system)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_chain_that_is_not_finished(dut: Any) -> None:
+    """A driver makes a long chain available and not its end: an error, and the others work on.
+
+    Long enough that the device has begun to execute it: its walker must not wait for the rest.
+    """
+    system = make_system(dut)
+    await system.bring_up()
+    queue, buffer = system.queues[3], system.allocator.alloc(4096, 64)
+    system.memory.grant(buffer, 4096)
+    for slot in range(queue.size - 1):
+        write_descriptor(queue, slot, buffer, 8, 0, DescFlags.AVAIL | DescFlags.NEXT)
+    await system.pci.notify(3)
+    sent: dict[int, list[bytes]] = {number: [] for number in (0, 2, 3)}
+    for number in random.choices([0, 2, 3], k=30):
+        sent[number].append(random_frame())
+        system.pairs[number].net.send(sent[number][-1])
+        await system.kick(2 * number + 1)
+    await system.until(lambda: len(system.sink.frames) >= 30)
+    for number, frames in sent.items():
+        assert sent_by(system, number) == frames
+    await system.until(lambda: bool(system.interrupts))
+    assert await system.pci.status() & DeviceStatus.DEVICE_NEEDS_RESET
+    system.host.check()
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
