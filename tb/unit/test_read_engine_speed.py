@@ -105,7 +105,7 @@ async def streams_large_requests(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def has_short_latency(dut: Any) -> None:
-    """Request to TLP in 4 cycles, last completion beat to packet in 10 cycles."""
+    """Request to TLP in 3 cycles, last completion beat to packet in 5 cycles."""
     bench = await Bench(dut).start()
     times: dict[str, int] = {}
 
@@ -123,8 +123,8 @@ async def has_short_latency(dut: Any) -> None:
     await ask_and_take(bench, 0, [(64, params().width // 8)])
     for watcher in watchers:
         await watcher
-    assert times["tlp"] - times["request_0"] == 4
-    assert times["packet_0"] - times["completions"] == 10
+    assert times["tlp"] - times["request_0"] == 3
+    assert times["packet_0"] - times["completions"] == 5
 
 
 @pytest.mark.parametrize(("width", "clients"), [(64, 2), (128, 2), (256, 4), (512, 4)])

@@ -61,11 +61,12 @@ class CompletionIntake(wiring.Component):
     completions : In(tlp_stream(width))
         Stalled by a probe only.
     lookup : Out(strobe(range(tags)))
-        Tag of a TLP or probe, one cycle after its first beat.
+        Tag of a TLP or probe, with its first beat.
     claim : Out(strobe(claim_layout(...)))
-        The beat, two cycles later.
+        The beat, one cycle later.
 
-    One beat per cycle; it cannot be stalled. A TLP goes to its ``last`` beat, whatever its length
+    One beat per cycle; it cannot be stalled. ``completions`` is worked on as it comes: it should
+    come out of registers. A TLP goes to its ``last`` beat, whatever its length
     field says. ``first`` is not looked at. [PCIe 3.0 §2.2.9]
     """
 
@@ -89,19 +90,16 @@ class CompletionIntake(wiring.Component):
         inside = Signal()
         beat = Signal(self.completions.payload.shape())
         valid, first, probe = Signal(), Signal(), Signal()
-        take_probe = self.probe.valid & ~inside
         m.d.comb += [
-            self.completions.ready.eq(~take_probe),
+            probe.eq(self.probe.valid & ~inside),
+            self.completions.ready.eq(~probe),
             self.probe.ready.eq(~inside),
-        ]
-        m.d.sync += [
             beat.eq(self.completions.payload),
-            valid.eq(self.completions.valid | take_probe),
+            valid.eq(self.completions.valid | probe),
             first.eq(~inside),
-            probe.eq(take_probe),
         ]
-        with m.If(take_probe):
-            m.d.sync += [beat.header.tag.eq(self.probe.payload), beat.last.eq(1)]
+        with m.If(probe):
+            m.d.comb += [beat.header.tag.eq(self.probe.payload), beat.last.eq(1)]
         with m.Elif(self.completions.valid):
             m.d.sync += inside.eq(~self.completions.payload.last)
 

@@ -1,24 +1,27 @@
 """Bring finished reads out of the slots, as packets, in the order of each client's requests."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from virtio_rtl.dma.read_merge import ReadMerge
+from virtio_rtl.dma.read_outlet import ReadOutlet
 from virtio_rtl.dma.read_queue import ReadQueue
 from virtio_rtl.dma.read_records import (
     ended_layout,
+    index_of,
     launch_layout,
     one_hot,
     read_error,
     release_layout,
+    select,
     share_layout,
     slot_rows,
     strobe,
 )
-from virtio_rtl.lib.stream import StreamArbiter, StreamFIFO
+from virtio_rtl.dma.round_robin import RoundRobin
 from virtio_rtl.types.dma import DMAError
-from virtio_rtl.types.packet import packet_beat, packet_stream
+from virtio_rtl.types.packet import packet_stream
 
 __all__ = ["ReadDeliver"]
 
@@ -34,6 +37,8 @@ class ReadDeliver(wiring.Component):
     Ports
     -----
     launch : In(strobe(launch_layout(...)))
+    coming : In(range(tags))
+        The tag that ``ended`` names in the next cycle, if it is valid then.
     ended : In(strobe(ended_layout(tags)))
     read_tag, read_row : Out, read_data : In(width)
         Read port of the slots, data in the next cycle.
@@ -43,7 +48,7 @@ class ReadDeliver(wiring.Component):
     error : Out(stream read_error(clients))
 
     One row per cycle, no bubble between tags of one or several clients. From ``ended`` to the
-    packet: 6 cycles. A tag's rows move only when the client's output FIFO has room for all of
+    packet: 3 cycles. A tag's rows move only when the client's output FIFO has room for all of
     them, so that a client that does not take its packets holds up nobody else.
     """
 
@@ -61,6 +66,7 @@ class ReadDeliver(wiring.Component):
             {f"packet_{i}": Out(packet_stream(width)) for i in range(clients)}
             | {
                 "launch": In(strobe(launch_layout(width, tags, slot_bytes, clients))),
+                "coming": In(range(tags)),
                 "ended": In(strobe(ended_layout(tags))),
                 "read_tag": Out(range(tags)),
                 "read_row": Out(range(self.rows)),
@@ -73,7 +79,7 @@ class ReadDeliver(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.merge = merge = ReadMerge(self.width, self.tags, self.slot_bytes, self.clients)
-        m.submodules.arbiter = arbiter = StreamArbiter(self.share_shape, self.clients)
+        m.submodules.turn = turn = RoundRobin(self.clients)
 
         codes = memory.Memory(shape=DMAError, depth=self.tags, init=[])
         m.submodules.codes = codes
@@ -91,9 +97,14 @@ class ReadDeliver(wiring.Component):
             & ~(one_hot(released_tag, self.tags) & self.released.valid.replicate(self.tags))
         )
 
-        for index in range(self.clients):
-            self._add_client(m, index, arbiter, merge, ended_before)
-        self._add_readout(m, arbiter, merge)
+        accept = Signal()
+        granted = Signal(self.clients)
+        m.d.comb += granted.eq(turn.grant & accept.replicate(self.clients))
+        shares = [
+            self._add_client(m, index, turn, granted, merge, ended_before)
+            for index in range(self.clients)
+        ]
+        self._add_readout(m, turn, shares, accept, merge)
         m.d.comb += [
             code_read.en.eq(1),
             code_read.addr.eq(self.read_tag),
@@ -103,18 +114,21 @@ class ReadDeliver(wiring.Component):
         connect(m, merge.error, flipped(self.error))
         return m
 
-    def _add_readout(self, m, arbiter, merge):
+    def _add_readout(self, m, turn, shares, accept, merge):
         """Go row by row through the granted tag; take the next grant on its last row."""
         share = Signal(self.share_shape)
-        client = Signal.like(arbiter.grant)
+        client = Signal(self.released.payload.client.shape())
         busy = Signal()
         first = Signal()
         last = Signal()
         row = Signal(range(self.rows))
         rows_left = Signal(range(self.rows + 2))
+        chosen = Signal(self.share_shape)
         m.d.comb += [
             last.eq(rows_left == 1),
-            arbiter.output.ready.eq(~busy | last),
+            accept.eq(~busy | last),
+            turn.taken.eq(accept & turn.request.any()),
+            Value.cast(chosen).eq(select(turn.grant, shares)),
             self.read_tag.eq(share.use.tag),
             self.read_row.eq(row),
             merge.row.valid.eq(busy),
@@ -131,39 +145,37 @@ class ReadDeliver(wiring.Component):
             self.released.payload.client.eq(client),
             self.released.payload.use.eq(share.use),
         ]
-        with m.If(arbiter.output.ready):
+        with m.If(accept):
             m.d.sync += [
-                busy.eq(arbiter.output.valid),
-                share.eq(arbiter.output.payload),
-                client.eq(arbiter.grant),
+                busy.eq(turn.request.any()),
+                share.eq(chosen),
+                client.eq(index_of(turn.grant)),
                 first.eq(1),
                 row.eq(0),
-                rows_left.eq(arbiter.output.payload.rows),
+                rows_left.eq(chosen.rows),
             ]
 
-    def _add_client(self, m, index, arbiter, merge, ended_before):
-        """Order of the client's tags, its output FIFO, and the room that is left there."""
-        queue = ReadQueue(self.width, self.tags, self.slot_bytes)
-        fifo = StreamFIFO(packet_beat(self.width), self.fifo_beats)
+    def _add_client(self, m, index, turn, granted, merge, ended_before):
+        """Order of the client's tags, and its way out; return the share that it offers."""
+        outlet = ReadOutlet(self.width, self.fifo_beats, self.rows + 1)
+        queue = ReadQueue(self.width, self.tags, self.slot_bytes, self.fifo_beats)
+        m.submodules[f"outlet_{index}"] = outlet
         m.submodules[f"queue_{index}"] = queue
-        m.submodules[f"fifo_{index}"] = fifo
-        packet = getattr(self, f"packet_{index}")
-        input_ = getattr(arbiter, f"input_{index}")
         launch = self.launch.payload
-        room = Signal(range(self.fifo_beats + 1), init=self.fifo_beats, name=f"room_{index}")
-        beats = queue.share.payload.beats
-        granted = input_.valid & input_.ready
         m.d.comb += [
             queue.launched.valid.eq(self.launch.valid & (launch.client == index)),
             queue.launched.payload.eq(launch.share),
+            queue.coming.eq(self.coming),
             queue.ended.valid.eq(self.ended.valid),
             queue.ended.payload.eq(self.ended.payload.use.tag),
             queue.ended_before.eq(ended_before),
-            input_.payload.eq(queue.share.payload),
-            input_.valid.eq(queue.share.valid & (room >= beats)),
-            queue.share.ready.eq(granted),
-            fifo.input.valid.eq(merge.beat.valid & (merge.beat.payload.client == index)),
-            fifo.input.payload.eq(merge.beat.payload.beat),
+            queue.room.eq(outlet.room),
+            turn.request[index].eq(queue.request),
+            queue.granted.eq(granted[index]),
+            outlet.claimed.valid.eq(granted[index]),
+            outlet.claimed.payload.eq(queue.share.beats),
+            outlet.beat.valid.eq(merge.beat.valid & (merge.beat.payload.client == index)),
+            outlet.beat.payload.eq(merge.beat.payload.beat),
         ]
-        connect(m, fifo.output, flipped(packet))
-        m.d.sync += room.eq(room + (packet.valid & packet.ready) - Mux(granted, beats, 0))
+        connect(m, outlet.packet, flipped(getattr(self, f"packet_{index}")))
+        return queue.share

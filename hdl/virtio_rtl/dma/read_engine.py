@@ -76,8 +76,8 @@ class ReadEngine(wiring.Component):
     ----------------------
     One TLP per cycle, also for a single client. One completion beat per cycle. One row of a tag per
     cycle, without a bubble between tags or clients; a tag's rows are counted in the packet, so
-    that one which starts or ends inside a row costs that row. From a request to its TLP 4 cycles,
-    from the last completion beat to the packet 10 cycles.
+    that one which starts or ends inside a row costs that row. From a request to its TLP 3 cycles,
+    from the last completion beat to the packet 5 cycles.
 
     Order and errors
     ----------------
@@ -172,6 +172,7 @@ class ReadEngine(wiring.Component):
         m.d.comb += timer.hold.eq(self.timeout_disable)
         connect(m, tracker.piece, slots.piece)
         connect(m, tracker.ended, deliver.ended)
+        m.d.comb += deliver.coming.eq(tracker.coming)
         connect(m, issue.launch, deliver.launch)
         connect(m, issue.tlp, flipped(self.tlp))
         connect(m, flipped(self.completions), tracker.completions)

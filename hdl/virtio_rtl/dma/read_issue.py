@@ -1,13 +1,20 @@
 """Send memory reads: who goes next, with which tag, under which header."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from virtio_rtl.dma.read_records import chunk_layout, launch_layout, strobe, tag_use
-from virtio_rtl.dma.tags import TagQuota
-from virtio_rtl.lib.stream import StreamArbiter
+from virtio_rtl.dma.read_records import (
+    chunk_layout,
+    index_of,
+    launch_layout,
+    select,
+    strobe,
+    tag_use,
+)
+from virtio_rtl.dma.round_robin import RoundRobin
+from virtio_rtl.dma.tag_quota import TagQuota
 from virtio_rtl.types.pcie import FunctionControl
 from virtio_rtl.types.tlp import TLPType, tlp_stream
 
@@ -35,12 +42,14 @@ class ReadIssue(wiring.Component):
     released : In(strobe(client))
         A client has given a tag back.
     launch : Out(strobe(launch_layout(...)))
-        One cycle before the TLP is offered.
+        In the first cycle in which the TLP is offered.
     tlp : Out(tlp_stream(width))
         MEM_READ, one beat each.
 
-    One read per cycle, latency two cycles. Chunks of one client go in order. Without Bus Master
-    Enable no further read is offered. Traffic class and attributes are 0. [PCIe 3.0 §2.2.7]
+    One read per cycle, latency one cycle. Chunks of one client go in order. Without Bus Master
+    Enable no further read is offered. Traffic class and attributes are 0. A chunk's ``ready``
+    depends on its ``valid`` and on ``tlp.ready``, at 5 levels: a `SkidBuffer` has to stand before
+    it. [PCIe 3.0 §2.2.7]
     """
 
     def __init__(self, width: int, tags: int, slot_bytes: int, clients: int, reserved_tags: int):
@@ -48,9 +57,10 @@ class ReadIssue(wiring.Component):
         self.tags = tags
         self.slot_bytes = slot_bytes
         self.clients = clients
+        self.chunk_shape = chunk_layout(width)
         self.quota = TagQuota(tags, clients, reserved_tags)
         super().__init__(
-            {f"chunk_{i}": In(stream.Signature(chunk_layout(width))) for i in range(clients)}
+            {f"chunk_{i}": In(stream.Signature(self.chunk_shape)) for i in range(clients)}
             | {
                 "control": In(FunctionControl),
                 "enable": In(1),
@@ -64,104 +74,90 @@ class ReadIssue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.quota = quota = self.quota
-        m.submodules.arbiter = arbiter = StreamArbiter(chunk_layout(self.width), self.clients)
+        m.submodules.turn = turn = RoundRobin(self.clients)
+        sources = [getattr(self, f"chunk_{index}") for index in range(self.clients)]
 
-        granted = Signal()
-        chunk = Signal(chunk_layout(self.width))
-        client = Signal.like(arbiter.grant)
+        accept = Signal()
+        grant = Signal()
+        chunk = Signal(self.chunk_shape)
+        client = Signal(self.launch.payload.client.shape())
         use = Signal(tag_use(self.tags))
-        send = Signal()
-        may_grant = Signal()
+        requester_id = Signal.like(self.control.requester_id)
+        launch = Signal()
         m.d.comb += [
-            send.eq(
-                granted
-                & self.enable
+            accept.eq(
+                self.enable
                 & self.control.bus_master_enable
+                & self.free.valid
                 & (~self.tlp.valid | self.tlp.ready)
             ),
-            may_grant.eq(self.enable & self.free.valid & (~granted | send)),
+            grant.eq(accept & turn.request.any()),
+            turn.taken.eq(grant),
+            self.free.ready.eq(grant),
             quota.extended_tag.eq(self.control.extended_tag),
-            quota.grant.valid.eq(arbiter.output.valid),
-            quota.grant.payload.eq(arbiter.grant),
+            quota.grant.eq(turn.grant & accept.replicate(self.clients)),
             quota.release.valid.eq(self.released.valid),
             quota.release.payload.eq(self.released.payload),
         ]
-        # An input is shown to the arbiter only in a cycle in which it can go, so that the arbiter
-        # never holds its grant for a client that has meanwhile lost its turn.
-        for index in range(self.clients):
-            source, input_ = getattr(self, f"chunk_{index}"), getattr(arbiter, f"input_{index}")
+        for index, source in enumerate(sources):
             m.d.comb += [
-                input_.payload.eq(source.payload),
-                input_.valid.eq(source.valid & quota.eligible[index] & may_grant),
-                source.ready.eq(input_.valid & input_.ready),
+                turn.request[index].eq(source.valid & quota.eligible[index]),
+                source.ready.eq(quota.grant[index]),
             ]
-        m.d.comb += [
-            arbiter.output.ready.eq(1),
-            self.free.ready.eq(arbiter.output.valid),
-        ]
-        with m.If(send):
-            m.d.sync += granted.eq(0)
-        with m.If(arbiter.output.valid):
+        m.d.sync += launch.eq(grant)
+        with m.If(accept):
             m.d.sync += [
-                granted.eq(1),
-                chunk.eq(arbiter.output.payload),
-                client.eq(arbiter.grant),
+                self.tlp.valid.eq(turn.request.any()),
+                Value.cast(chunk).eq(select(turn.grant, [source.payload for source in sources])),
+                client.eq(index_of(turn.grant)),
                 use.eq(self.free.payload),
+                requester_id.eq(self.control.requester_id),
             ]
+        with m.Elif(self.tlp.ready):
+            m.d.sync += self.tlp.valid.eq(0)
 
-        self._send_header(m, send, chunk, use)
-        self._announce(m, send, chunk, client, use)
+        self._send_header(m, chunk, use, requester_id)
+        self._announce(m, launch, chunk, client, use)
         return m
 
-    def _send_header(self, m, send, chunk, use):
-        end = Signal(14)
-        single = Signal()
+    def _send_header(self, m, chunk, use, requester_id):
+        end = Signal(2)
         first_enables = Signal(4)
         last_enables = Signal(4)
         header = self.tlp.payload.header
         m.d.comb += [
-            end.eq(chunk.address[:2] + chunk.length),
-            single.eq(end <= 4),
+            end.eq(chunk.address[:2] + chunk.length[:2]),
             first_enables.eq(0xF << chunk.address[:2]),
-            last_enables.eq(Mux(end[:2] == 0, 0xF, ~(0xF << end[:2]))),
+            last_enables.eq(Mux(end == 0, 0xF, ~(0xF << end))),
             self.tlp.payload.first.eq(1),
             self.tlp.payload.last.eq(1),
+            header.type.eq(TLPType.MEM_READ),
+            header.length_dw.eq(chunk.dwords),
+            header.first_be.eq(Mux(chunk.single, first_enables & last_enables, first_enables)),
+            header.last_be.eq(Mux(chunk.single, 0, last_enables)),
+            header.requester_id.eq(requester_id),
+            header.tag.eq(use.tag),
+            header.address.eq(Cat(0, 0, chunk.address[2:])),
         ]
-        with m.If(self.tlp.ready):
-            m.d.sync += self.tlp.valid.eq(0)
-        with m.If(send):
-            m.d.sync += [
-                self.tlp.valid.eq(1),
-                header.type.eq(TLPType.MEM_READ),
-                header.length_dw.eq((end + 3)[2:]),
-                header.first_be.eq(Mux(single, first_enables & last_enables, first_enables)),
-                header.last_be.eq(Mux(single, 0, last_enables)),
-                header.requester_id.eq(self.control.requester_id),
-                header.tag.eq(use.tag),
-                header.address.eq(Cat(0, 0, chunk.address[2:])),
-            ]
 
-    def _announce(self, m, send, chunk, client, use):
+    def _announce(self, m, launch, chunk, client, use):
         lanes = self.width // 8
         lane_bits = exact_log2(lanes)
-        end = Signal(14)
-        end_lane = end[:lane_bits]
+        end_lane = chunk.end[:lane_bits]
         partial = end_lane != 0
-        carry = partial & ~chunk.last
         share, flight = self.launch.payload.share, self.launch.payload.flight
         m.d.comb += [
-            end.eq(chunk.first_lane + chunk.length),
-            self.launch.valid.eq(send),
+            self.launch.valid.eq(launch),
             self.launch.payload.client.eq(client),
             share.use.eq(use),
             share.first_lane.eq(chunk.first_lane),
-            share.rows.eq(end[lane_bits:] + partial),
-            share.beats.eq(end[lane_bits:] + (partial & chunk.last)),
+            share.rows.eq(chunk.end[lane_bits:] + partial),
+            share.beats.eq(chunk.end[lane_bits:] + (partial & chunk.last)),
             share.end_count.eq(Mux(partial, end_lane, lanes)),
-            share.carry.eq(carry),
+            share.carry.eq(partial & ~chunk.last),
             share.last.eq(chunk.last),
             flight.generation.eq(use.generation),
             flight.length.eq(chunk.length),
-            flight.end_position.eq(end),
+            flight.end_position.eq(chunk.end),
             flight.end_address.eq(chunk.address[:7] + chunk.length),
         ]

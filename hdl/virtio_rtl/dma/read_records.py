@@ -1,6 +1,8 @@
 """Records that travel between the rooms of the read engine; none of them leaves it."""
 
-from amaranth.hdl import Cat, ShapeLike, Value, unsigned
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Const, ShapeLike, Value, ValueLike, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import exact_log2
@@ -12,11 +14,13 @@ __all__ = [
     "chunk_layout",
     "ended_layout",
     "flight_layout",
+    "index_of",
     "launch_layout",
     "one_hot",
     "piece_layout",
     "read_error",
     "release_layout",
+    "select",
     "share_layout",
     "slot_rows",
     "strobe",
@@ -37,6 +41,23 @@ def one_hot(index: Value, count: int) -> Value:
     return Cat(index == bit for bit in range(count))
 
 
+def index_of(hot: Value) -> Value:
+    """The number of the one bit that is set; 0 if none is."""
+    return Cat(
+        Cat(hot[bit] for bit in range(len(hot)) if bit >> place & 1).any()
+        for place in range(max((len(hot) - 1).bit_length(), 1))
+    )
+
+
+def select(hot: Value, values: Sequence[ValueLike]) -> Value:
+    """The value whose bit is set, of those that have one bit each; 0 if none is."""
+    result: Value = Const(0)
+    for bit, value in zip(hot, values, strict=True):
+        plain = Value.cast(value)
+        result = result | (plain & bit.replicate(len(plain)))
+    return result
+
+
 def slot_rows(width: int, slot_bytes: int) -> int:
     """Rows of ``width`` bits that one tag owns."""
     return slot_bytes * 8 // width
@@ -50,10 +71,20 @@ def read_error(clients: int) -> data.StructLayout:
 def chunk_layout(width: int) -> data.StructLayout:
     """One memory read to be: at most MRRS and inside 4 KiB.
 
-    ``first_lane`` is the lane of its first byte in the packet; ``last`` ends the group.
+    ``dwords`` is how many dwords it touches, ``single`` says that it is one. ``first_lane`` is the
+    lane of its first byte in the packet, ``end`` the sum of that and ``length``; ``last`` ends the
+    group.
     """
     return data.StructLayout(
-        {"address": 64, "length": 13, "first_lane": exact_log2(width // 8), "last": 1}
+        {
+            "address": 64,
+            "length": 13,
+            "dwords": 11,
+            "single": 1,
+            "first_lane": exact_log2(width // 8),
+            "end": 13,
+            "last": 1,
+        }
     )
 
 

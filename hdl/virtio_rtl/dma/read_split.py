@@ -32,13 +32,15 @@ class ReadSplit(wiring.Component):
     request : In(stream ReadRequest)
     chunk : Out(stream chunk_layout(width))
 
-    Combinational from the held request to ``chunk``: one chunk per cycle, no bubble between
-    requests, latency one cycle. Order is kept. A chunk spans at most MRRS counted in whole dwords,
-    so that the first one of an unaligned request is up to 3 bytes shorter; a request is cut by
-    length, not at multiples of MRRS, which costs the fewest TLPs. [PCIe 3.0 §2.2.7]
+    One chunk per cycle, no bubble between requests, latency one cycle. Order is kept. A chunk spans
+    at most MRRS counted in whole dwords, so that the first one of an unaligned request is up to 3
+    bytes shorter; a request is cut by length, not at multiples of MRRS, which costs the fewest
+    TLPs. [PCIe 3.0 §2.2.7]
 
-    A chunk that is offered changes if MRRS does: a buffer has to follow. A request of length 0 is
-    not allowed; lengths over 4096 work.
+    ``request.ready`` depends on a register and on ``stop`` only: a second request can be taken
+    while the first one is being cut. ``chunk`` is combinational from the request that is held, and
+    changes if MRRS does: a buffer has to follow, with a ``ready`` that is a register. A request of
+    length 0 is not allowed; lengths over 4096 work.
     """
 
     def __init__(self, width: int, slot_bytes: int):
@@ -71,37 +73,54 @@ class ReadSplit(wiring.Component):
 
         # A read that starts inside a dword spends its first bytes on it: they count for MRRS.
         by_size = Signal(13)
+        page_limits = Signal()
+        final = Signal()
         limit = Signal(13)
         length = Signal(13)
-        final = Signal()
+        chunk = self.chunk.payload
         m.d.comb += [
             by_size.eq(read_size - address[:2]),
-            limit.eq(Mux(to_page_end < by_size, to_page_end, by_size)),
-            final.eq(remaining <= limit),
+            page_limits.eq(to_page_end <= by_size),
+            final.eq((remaining <= to_page_end) & (remaining <= by_size)),
+            limit.eq(Mux(page_limits, to_page_end, by_size)),
             length.eq(Mux(final, remaining, limit)),
             self.chunk.valid.eq(active),
-            self.chunk.payload.address.eq(address),
-            self.chunk.payload.length.eq(length),
-            self.chunk.payload.first_lane.eq(first_lane),
-            self.chunk.payload.last.eq(ends_group & final),
-            self.request.ready.eq(~self.stop & (~active | (self.chunk.ready & final))),
+            chunk.address.eq(address),
+            chunk.length.eq(length),
+            chunk.dwords.eq((address[:2] + length + 3)[2:]),
+            chunk.single.eq((address[:2] + remaining <= 4) | (to_page_end <= 4)),
+            chunk.first_lane.eq(first_lane),
+            chunk.end.eq(first_lane + length),
+            chunk.last.eq(ends_group & final),
         ]
 
-        with m.If(active & self.chunk.ready):
+        with m.If(self.chunk.ready):
             m.d.sync += [
-                active.eq(~final),
                 address.eq(address + limit),
                 remaining.eq(remaining - limit),
-                to_page_end.eq(Mux(to_page_end == limit, _PAGE, to_page_end - limit)),
-                first_lane.eq(Mux(ends_group & final, 0, first_lane + length)),
+                to_page_end.eq(Mux(page_limits, _PAGE, to_page_end - by_size)),
             ]
-        with m.If(self.request.valid & self.request.ready):
-            request = self.request.payload
+            with m.If(active):
+                m.d.sync += first_lane.eq(Mux(ends_group & final, 0, first_lane + length))
+
+        spare = Signal(ReadRequest)
+        spare_valid = Signal()
+        arrives = Signal()
+        incoming = Signal(ReadRequest)
+        m.d.comb += [
+            self.request.ready.eq(~self.stop & ~spare_valid),
+            arrives.eq(self.request.valid & self.request.ready),
+            incoming.eq(Mux(spare_valid, spare, self.request.payload)),
+        ]
+        with m.If(~active | (self.chunk.ready & final)):
             m.d.sync += [
-                active.eq(1),
-                address.eq(request.address),
-                remaining.eq(request.length),
-                to_page_end.eq(_PAGE - request.address[:12]),
-                ends_group.eq(request.last),
+                active.eq(spare_valid | arrives),
+                spare_valid.eq(0),
+                address.eq(incoming.address),
+                remaining.eq(incoming.length),
+                to_page_end.eq(_PAGE - incoming.address[:12]),
+                ends_group.eq(incoming.last),
             ]
+        with m.Elif(arrives):
+            m.d.sync += [spare_valid.eq(1), spare.eq(self.request.payload)]
         return m

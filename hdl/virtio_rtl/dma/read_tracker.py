@@ -35,9 +35,12 @@ class ReadTracker(wiring.Component):
     completions : In(tlp_stream(width))
         Never stalled, except for one cycle per probe.
     piece : Out(strobe(piece_layout(...)))
-        Data for the slots, three cycles after the beat.
+        Data for the slots, two cycles after the beat.
+    coming : Out(range(tags))
+        The tag that ``ended`` names in the next cycle, if it is valid then.
     ended : Out(strobe(ended_layout(tags)))
-        A read has ended, four cycles after the last beat: once per launch.
+        A read has ended, two cycles after the last beat, together with its last piece: once per
+        launch.
     unexpected : Out(1)
         A completion was dropped: one cycle for each.
     in_flight : Out(range(tags + 1))
@@ -78,6 +81,7 @@ class ReadTracker(wiring.Component):
                 "probe": In(stream.Signature(range(tags))),
                 "completions": In(tlp_stream(width)),
                 "piece": Out(strobe(piece_layout(width, tags, slot_bytes))),
+                "coming": Out(range(tags)),
                 "ended": Out(strobe(ended_layout(tags))),
                 "unexpected": Out(1),
                 "in_flight": Out(range(tags + 1)),
@@ -174,21 +178,16 @@ class ReadTracker(wiring.Component):
                 returned_write.data.eq(Const(0, self.returned_shape.size)),
             ]
 
-        # The end is told one cycle late: by the time that it can cause a readout, the piece has
-        # gone through the rotation and is in the slot.
-        ended_now = Signal(self.ended.payload.shape())
-        ended_now_valid = Signal()
+        m.d.comb += self.coming.eq(claim.tag)
         m.d.sync += [
-            ended_now_valid.eq(changes & ends),
-            ended_now.use.tag.eq(claim.tag),
-            ended_now.use.generation.eq(sent.flight.generation),
-            ended_now.code.eq(code),
-            self.ended.valid.eq(ended_now_valid),
-            self.ended.payload.eq(ended_now),
+            self.ended.valid.eq(changes & ends),
+            self.ended.payload.use.tag.eq(claim.tag),
+            self.ended.payload.use.generation.eq(sent.flight.generation),
+            self.ended.payload.code.eq(code),
             self.unexpected.eq(
                 claim_valid & claim.last & ~claim.probe & ~(in_flight & claim.completion)
             ),
-            self.in_flight.eq(self.in_flight + self.launch.valid - ended_now_valid),
+            self.in_flight.eq(self.in_flight + self.launch.valid - self.ended.valid),
         ]
         self._place(m, claim_valid, claim, hit & placeable, sent.flight.end_position)
         return m

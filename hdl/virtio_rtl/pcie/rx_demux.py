@@ -1,6 +1,6 @@
 """Receive side: who gets a TLP."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,7 +26,7 @@ class RxDemux(wiring.Component):
         Data bits of the TLP streams: 64, 128, 256 or 512.
     request_depth
         Beats of the FIFO in front of ``requests``, at least 2: what a slow BAR target may leave
-        standing before it holds up the completions behind it.
+        standing before it holds up the completions behind it. One more fits in.
 
     Ports
     -----
@@ -44,8 +44,8 @@ class RxDemux(wiring.Component):
         without a meaning. An endpoint may ignore them; a counter should not.
 
     One beat per cycle in, no bubble between TLPs. Latency one cycle to ``completions``,
-    ``config`` and ``dropped``, two to ``requests``. Every ``ready`` of an output is registered;
-    ``tlp.ready`` depends on the type in ``tlp.payload``.
+    ``config`` and ``dropped``, two to ``requests``. ``tlp.ready`` depends on registers only: there
+    is room for a beat of any type.
 
     Order is kept within an output, not between outputs: a completion may reach the read engine
     before a memory write that came earlier has reached its register. Nothing in a virtio device
@@ -74,7 +74,7 @@ class RxDemux(wiring.Component):
         m = Module()
         beat = tlp_beat(self.width)
         m.submodules.completions_skid = completions = SkidBuffer(beat)
-        m.submodules.requests_fifo = requests = StreamFIFO(beat, self.request_depth)
+        m.submodules.requests_fifo = requests = StreamFIFO(beat, self.request_depth + 1)
         m.submodules.config_skid = config = SkidBuffer(beat)
         wiring.connect(m, completions.output, wiring.flipped(self.completions))
         wiring.connect(m, requests.output, wiring.flipped(self.requests))
@@ -106,21 +106,19 @@ class RxDemux(wiring.Component):
         with m.If(tlp.valid & tlp.ready):
             m.d.sync += current.eq(route)
 
-        for target in (completions, requests, config):
-            m.d.comb += target.input.payload.eq(tlp.payload)
-        with m.Switch(route):
-            for code, target in (
-                (_Route.COMPLETIONS, completions),
-                (_Route.REQUESTS, requests),
-                (_Route.CONFIG, config),
-            ):
-                with m.Case(code):
-                    m.d.comb += [
-                        target.input.valid.eq(tlp.valid),
-                        tlp.ready.eq(target.input.ready),
-                    ]
-            with m.Case(_Route.DROP):
-                m.d.comb += tlp.ready.eq(1)
-
-        m.d.sync += self.dropped.eq(tlp.valid & tlp.payload.last & (route == _Route.DROP))
+        # `ready` does not look at the type, so that a full output holds up all types.
+        targets = (
+            (_Route.COMPLETIONS, completions),
+            (_Route.REQUESTS, requests),
+            (_Route.CONFIG, config),
+        )
+        m.d.comb += tlp.ready.eq(Cat(target.input.ready for _, target in targets).all())
+        for code, target in targets:
+            m.d.comb += [
+                target.input.payload.eq(tlp.payload),
+                target.input.valid.eq(tlp.valid & tlp.ready & (route == code)),
+            ]
+        m.d.sync += self.dropped.eq(
+            tlp.valid & tlp.ready & tlp.payload.last & (route == _Route.DROP)
+        )
         return m
