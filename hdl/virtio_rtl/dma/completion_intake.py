@@ -65,8 +65,8 @@ class CompletionIntake(wiring.Component):
     claim : Out(strobe(claim_layout(...)))
         The beat, one cycle later.
 
-    One beat per cycle; it cannot be stalled. ``completions`` is worked on as it comes: it should
-    come out of registers. A TLP goes to its ``last`` beat, whatever its length
+    One beat per cycle; it cannot be stalled. ``completions`` is worked on as it comes: it may
+    come through 2 levels of logic. A TLP goes to its ``last`` beat, whatever its length
     field says. ``first`` is not looked at. [PCIe 3.0 §2.2.9]
     """
 

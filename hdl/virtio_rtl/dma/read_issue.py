@@ -121,14 +121,12 @@ class ReadIssue(wiring.Component):
         return m
 
     def _send_header(self, m, chunk, use, requester_id):
-        end = Signal(2)
         first_enables = Signal(4)
         last_enables = Signal(4)
         header = self.tlp.payload.header
         m.d.comb += [
-            end.eq(chunk.address[:2] + chunk.length[:2]),
             first_enables.eq(0xF << chunk.address[:2]),
-            last_enables.eq(Mux(end == 0, 0xF, ~(0xF << end))),
+            last_enables.eq(0xF >> ~chunk.last_byte),
             self.tlp.payload.first.eq(1),
             self.tlp.payload.last.eq(1),
             header.type.eq(TLPType.MEM_READ),

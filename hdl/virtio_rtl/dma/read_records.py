@@ -71,9 +71,9 @@ def read_error(clients: int) -> data.StructLayout:
 def chunk_layout(width: int) -> data.StructLayout:
     """One memory read to be: at most MRRS and inside 4 KiB.
 
-    ``dwords`` is how many dwords it touches, ``single`` says that it is one. ``first_lane`` is the
-    lane of its first byte in the packet, ``end`` the sum of that and ``length``; ``last`` ends the
-    group.
+    ``dwords`` is how many dwords it touches, ``single`` says that it is one; ``last_byte`` is the
+    place of its last byte in its dword. ``first_lane`` is the lane of its first byte in the packet,
+    ``end`` the sum of that and ``length``; ``last`` ends the group.
     """
     return data.StructLayout(
         {
@@ -81,6 +81,7 @@ def chunk_layout(width: int) -> data.StructLayout:
             "length": 13,
             "dwords": 11,
             "single": 1,
+            "last_byte": 2,
             "first_lane": exact_log2(width // 8),
             "end": 13,
             "last": 1,

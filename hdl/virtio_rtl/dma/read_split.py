@@ -1,6 +1,6 @@
 """Cut read requests into memory reads."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -87,7 +87,7 @@ class ReadSplit(wiring.Component):
             self.chunk.valid.eq(active),
             chunk.address.eq(address),
             chunk.length.eq(length),
-            chunk.dwords.eq((address[:2] + length + 3)[2:]),
+            Cat(chunk.last_byte, chunk.dwords).eq(address[:2] + length + 3),
             chunk.single.eq((address[:2] + remaining <= 4) | (to_page_end <= 4)),
             chunk.first_lane.eq(first_lane),
             chunk.end.eq(first_lane + length),

@@ -1,6 +1,6 @@
 """Receive side: who gets a TLP."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -33,7 +33,7 @@ class RxDemux(wiring.Component):
     tlp : in, ``tlp_stream(width)``
         Everything that the link delivers, in its order.
     completions : out, ``tlp_stream(width)``
-        ``COMPLETION``, ``COMPLETION_DATA``.
+        ``COMPLETION``, ``COMPLETION_DATA``. Not registered.
     requests : out, ``tlp_stream(width)``
         Memory and I/O requests, and what must be answered although nobody here supports it:
         ``OTHER_NONPOSTED``, ``CONFIG_READ1``, ``CONFIG_WRITE1``.
@@ -43,9 +43,10 @@ class RxDemux(wiring.Component):
         High for one cycle per TLP that was consumed here: messages, ``OTHER`` and type codes
         without a meaning. An endpoint may ignore them; a counter should not.
 
-    One beat per cycle in, no bubble between TLPs. Latency one cycle to ``completions``,
-    ``config`` and ``dropped``, two to ``requests``. ``tlp.ready`` depends on registers only: there
-    is room for a beat of any type.
+    One beat per cycle in, no bubble between TLPs. No latency to ``completions``, whose payload is
+    that of ``tlp``; one cycle to ``config`` and ``dropped``, two to ``requests``. ``tlp.ready``
+    depends on registers and on ``completions.ready``, not on the type: there is room for a beat of
+    any type.
 
     Order is kept within an output, not between outputs: a completion may reach the read engine
     before a memory write that came earlier has reached its register. Nothing in a virtio device
@@ -73,10 +74,8 @@ class RxDemux(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beat = tlp_beat(self.width)
-        m.submodules.completions_skid = completions = SkidBuffer(beat)
         m.submodules.requests_fifo = requests = StreamFIFO(beat, self.request_depth + 1)
         m.submodules.config_skid = config = SkidBuffer(beat)
-        wiring.connect(m, completions.output, wiring.flipped(self.completions))
         wiring.connect(m, requests.output, wiring.flipped(self.requests))
         wiring.connect(m, config.output, wiring.flipped(self.config))
 
@@ -107,13 +106,14 @@ class RxDemux(wiring.Component):
             m.d.sync += current.eq(route)
 
         # `ready` does not look at the type, so that a full output holds up all types.
-        targets = (
-            (_Route.COMPLETIONS, completions),
-            (_Route.REQUESTS, requests),
-            (_Route.CONFIG, config),
-        )
-        m.d.comb += tlp.ready.eq(Cat(target.input.ready for _, target in targets).all())
-        for code, target in targets:
+        room = Signal()
+        m.d.comb += [
+            room.eq(requests.input.ready & config.input.ready),
+            tlp.ready.eq(room & self.completions.ready),
+            self.completions.payload.eq(tlp.payload),
+            self.completions.valid.eq(tlp.valid & room & (route == _Route.COMPLETIONS)),
+        ]
+        for code, target in ((_Route.REQUESTS, requests), (_Route.CONFIG, config)):
             m.d.comb += [
                 target.input.payload.eq(tlp.payload),
                 target.input.valid.eq(tlp.valid & tlp.ready & (route == code)),
