@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .write_mux import client_shape
+from .write_input import client_shape
 
 __all__ = ["WriteDone"]
 
@@ -32,6 +32,8 @@ class WriteDone(wiring.Component):
 
     A token carries nothing, so the queue of tokens is a counter. A token is offered one cycle
     after ``finished``; one grant, one end and one token per client are possible in every cycle.
+    ``allowed`` and ``valid`` are registers, looked up one step ahead; a token that is taken makes
+    room for a group two cycles later.
     """
 
     def __init__(self, clients: int, depth: int):
@@ -54,19 +56,27 @@ class WriteDone(wiring.Component):
         for i in range(self.clients):
             done = getattr(self, f"done_{i}")
             tokens = Signal(range(self.depth + 1), name=f"tokens_{i}")
-            free = Signal(range(self.depth + 1), init=self.depth, name=f"free_{i}")
-            next_free = Signal(range(self.depth + 1), name=f"next_free_{i}")
-            allowed = Signal(init=1, name=f"allowed_{i}")
-            taken = done.valid & done.ready
-            ends = self.finished & (self.finished_client == i)
+            offered = Signal(name=f"offered_{i}")  # tokens != 0
+            ends = Signal(name=f"ends_{i}")
+            taken = Signal(name=f"taken_{i}")
             m.d.comb += [
-                done.valid.eq(tokens != 0),
-                self.allowed[i].eq(allowed),
-                next_free.eq(free + taken - self.granted[i]),
+                ends.eq(self.finished & (self.finished_client == i)),
+                taken.eq(offered & done.ready),
+                done.valid.eq(offered),
             ]
             m.d.sync += [
                 tokens.eq(tokens + ends - taken),
-                free.eq(next_free),
-                allowed.eq(next_free != 0),
+                offered.eq(ends | (offered & ~(taken & (tokens == 1)))),
             ]
+
+            free = Signal(range(self.depth + 1), init=self.depth, name=f"free_{i}")
+            allowed = Signal(init=1, name=f"allowed_{i}")  # free != 0
+            returned = Signal(name=f"returned_{i}")
+            granted = self.granted[i]
+            m.d.sync += [
+                returned.eq(taken),
+                free.eq(free + returned - granted),
+                allowed.eq(returned | (allowed & ~(granted & (free == 1)))),
+            ]
+            m.d.comb += self.allowed[i].eq(allowed)
         return m

@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.stream import StreamFIFO
+from ..lib.fall_through import FallThroughFIFO
 from ..types.tlp import TLPType, tlp_stream
 from .write_align import ALIGN_LATENCY, WriteAlign
-from .write_mux import client_shape
+from .write_input import client_shape
 from .write_split import write_tlp
 
 __all__ = ["WriteLaunch"]
@@ -47,7 +47,7 @@ class WriteLaunch(wiring.Component):
         The buffer is at least half full.
 
     Store and forward per TLP: once a TLP has started, no beat of it waits for ``data``. One beat
-    per cycle, no gap between TLPs. Latency from start to ``tlp`` 6 cycles. The way through the
+    per cycle, no gap between TLPs. Latency from start to ``tlp`` 5 cycles. The way through the
     aligner has no stall; a beat is issued only if the output queue has room for it. Rows are
     freed TLP by TLP. [PCIe 3.0 §2.2.7, §2.4]
     """
@@ -195,7 +195,7 @@ class WriteLaunch(wiring.Component):
             valid, beside = next_valid, Value.cast(next_beside)
 
         queue_shape = data.StructLayout({"data": self.width, "beside": beside_shape})
-        m.submodules.queue = queue = StreamFIFO(queue_shape, _OUTPUT_DEPTH)
+        m.submodules.queue = queue = FallThroughFIFO(queue_shape, _OUTPUT_DEPTH)
         m.d.comb += [
             queue.input.valid.eq(valid),
             queue.input.payload.data.eq(align.read_data),

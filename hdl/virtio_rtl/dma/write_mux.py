@@ -1,21 +1,17 @@
 """First room of the write engine: serialise the groups of several clients."""
 
-from amaranth.hdl import Module, Mux, Shape, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..types.dma import WriteRequest
 from ..types.packet import packet_stream
+from .write_input import WriteInput, client_shape
 
-__all__ = ["WriteMux", "client_shape", "group_request"]
+__all__ = ["WriteMux", "group_request"]
 
 # Requests run at most this far ahead of the packet's beats, so that the sum has a bound.
 _LEAD_BITS = 14
-
-
-def client_shape(clients: int) -> Shape:
-    """Shape of a client's index."""
-    return Shape.cast(range(max(clients, 2)))
 
 
 def group_request(clients: int) -> data.StructLayout:
@@ -46,12 +42,20 @@ class WriteMux(wiring.Component):
     data
         The groups' bytes, ``width`` bits; every group begins on its own beat and has exactly
         ``ceil(sum of lengths / (width / 8))`` beats.
+    direct_open, direct
+        If ``direct_open``, a group that is one plain request (see ``measured_request``) and one
+        beat is not passed on: ``direct`` strobes while they stand at ``request.payload`` and
+        ``data_in``.
+    data_in
+        The granted client's beat.
+    others_begin
+        Strobe: a group has been granted that is passed on.
 
     A client is granted when its request and its packet's first beat are both there; from then on
     the client is trusted to deliver the rest of the group. The grant is registered: no path leads
-    from one client's ``valid`` through the choice to another one's ``ready``. A group of R
-    requests and N beats takes max(R, N) cycles and the next one follows without a gap; a client
-    that comes while all are idle waits one cycle for the choice.
+    from one client's ``valid`` through the choice to another one's ``ready``, and those are
+    registers (``WriteInput``). A group of R requests and N beats takes max(R, N) cycles and the
+    next one follows without a gap; one that comes while all are idle starts one cycle later.
 
     A packet that is not as long as its requests say is a client's fault, and is contained: missing
     beats are made up as zeros, surplus beats are dropped. ``count`` and ``error`` are not looked
@@ -71,26 +75,43 @@ class WriteMux(wiring.Component):
                 "granted": Out(clients),
                 "request": Out(stream.Signature(group_request(clients))),
                 "data": Out(stream.Signature(width)),
+                "direct_open": In(1),
+                "direct": Out(1),
+                "data_in": Out(width),
+                "others_begin": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        requests = [getattr(self, f"request_{i}") for i in range(self.clients)]
-        packets = [getattr(self, f"packet_{i}") for i in range(self.clients)]
+        inputs = []
+        for i in range(self.clients):
+            m.submodules[f"input_{i}"] = entry = WriteInput(self.width)
+            wiring.connect(m, wiring.flipped(getattr(self, f"request_{i}")), entry.request_in)
+            wiring.connect(m, wiring.flipped(getattr(self, f"packet_{i}")), entry.packet_in)
+            inputs.append(entry)
+        requests = [entry.request for entry in inputs]
+        packets = [entry.packet for entry in inputs]
 
         grant = Signal(client_shape(self.clients))
         held = Signal()  # the group of `grant` has begun
         eligible = Signal(self.clients)
+        coming = Signal(self.clients)
         for i in range(self.clients):
-            m.d.comb += eligible[i].eq(requests[i].valid & packets[i].valid & self.allowed[i])
-        choice = self._choose(m, grant, eligible)
+            m.d.comb += [
+                eligible[i].eq(requests[i].valid & packets[i].valid & self.allowed[i]),
+                coming[i].eq(inputs[i].coming & self.allowed[i]),
+            ]
+        # For the next cycle. Wrong at worst for a client whose last group goes now; then the
+        # choice is made again.
+        choice = self._choose(m, grant, coming)
 
         # The granted client's streams.
         starts = Signal()
         running = Signal()
         request = Signal(WriteRequest)
         request_valid, request_taken = Signal(), Signal()
+        plain = Signal()
         beat_valid, beat_last, beat_taken = Signal(), Signal(), Signal()
         bits = Signal(self.width)
         m.d.comb += running.eq(held | starts)
@@ -100,7 +121,8 @@ class WriteMux(wiring.Component):
                     m.d.comb += [
                         starts.eq(~held & eligible[i]),
                         self.granted[i].eq(starts),
-                        request.eq(requests[i].payload),
+                        request.eq(requests[i].payload.request),
+                        plain.eq(requests[i].payload.plain),
                         request_valid.eq(requests[i].valid),
                         requests[i].ready.eq(request_taken),
                         bits.eq(packets[i].payload.data),
@@ -117,7 +139,7 @@ class WriteMux(wiring.Component):
         covers = Signal()  # if not wanted: the request now offered makes it so
         requests_done, packet_done = Signal(), Signal()
         surplus = Signal()
-        sent = Signal()
+        sent, request_passed = Signal(), Signal()
         lane_bits = (self.width // 8).bit_length() - 1
         deficit = ~lead[:lane_bits]
         m.d.comb += [
@@ -126,15 +148,19 @@ class WriteMux(wiring.Component):
             covers.eq(request.length[lane_bits:].any() | (request.length[:lane_bits] > deficit)),
             self.request.payload.request.eq(request),
             self.request.payload.client.eq(grant),
-            self.request.valid.eq(running & request_valid & ~requests_done & ~far),
-            request_taken.eq(self.request.valid & self.request.ready),
+            self.request.valid.eq(running & request_valid & ~requests_done & ~far & ~self.direct),
+            request_passed.eq(self.request.valid & self.request.ready),
             self.data.payload.eq(Mux(packet_done, 0, bits)),
             self.data.valid.eq(
-                running & (beat_valid | packet_done) & (wanted | (request_taken & covers))
+                running & (beat_valid | packet_done) & (wanted | (request_passed & covers))
             ),
             sent.eq(self.data.valid & self.data.ready),
             surplus.eq(held & requests_done & ~wanted & ~packet_done),
-            beat_taken.eq((sent & ~packet_done) | surplus),
+            self.direct.eq(starts & self.direct_open & plain & beat_last),
+            self.data_in.eq(bits),
+            self.others_begin.eq(starts & ~self.direct),
+            request_taken.eq(request_passed | self.direct),
+            beat_taken.eq((sent & ~packet_done) | surplus | self.direct),
         ]
 
         # All four sums at once: whether a request and a beat go is known late.
@@ -144,14 +170,14 @@ class WriteMux(wiring.Component):
         m.d.comb += [
             next_lead.eq(
                 Mux(
-                    request_taken,
+                    request_passed,
                     Mux(sent, lead + length - lanes, lead + length),
                     Mux(sent, lead - lanes, lead),
                 )
             ),
-            requests_end.eq(requests_done | (request_taken & request.last)),
+            requests_end.eq(requests_done | (request_passed & request.last)),
             packet_end.eq(packet_done | (beat_taken & beat_valid & beat_last)),
-            ends.eq(running & requests_end & packet_end & next_lead[-1]),
+            ends.eq((running & requests_end & packet_end & next_lead[-1]) | self.direct),
         ]
         with m.If(ends):
             m.d.sync += [held.eq(0), lead.eq(-1), requests_done.eq(0), packet_done.eq(0)]

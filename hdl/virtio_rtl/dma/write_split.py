@@ -5,7 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..lib.stream import SkidBuffer
-from .write_mux import client_shape, group_request
+from .write_input import client_shape
+from .write_mux import group_request
 
 __all__ = ["WriteSplit", "write_tlp"]
 
