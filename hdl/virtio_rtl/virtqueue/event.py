@@ -1,10 +1,11 @@
 """Does the driver want an interrupt? Hop 8."""
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..lib.fall_through import FallThroughFIFO
 from ..lib.stream import StreamFIFO
 from ..lib.sweep import ResetSweep
 from ..types.dma import ReadRequest
@@ -44,7 +45,8 @@ class EventCheck(wiring.Component):
     failed : 1
         The read failed on the bus; no interrupt is sent.
 
-    One check every two cycles.
+    One virtqueue written, one read and one answer a cycle, an answer and a written virtqueue in
+    turn. Latency from ``written`` to ``request`` one cycle, from ``packet`` to ``interrupt`` one.
     """
 
     def __init__(self, width: int, queues: int):
@@ -67,62 +69,73 @@ class EventCheck(wiring.Component):
         m.submodules.sweep = sweep = ResetSweep(self.queues)
         m.submodules.todo = todo = StreamFIFO(unsigned(16), self.queues + 1)
         m.submodules.in_flight = in_flight = StreamFIFO(unsigned(16), 16)
-        m.submodules.interrupts = interrupts = StreamFIFO(InterruptRequest, 4)
+        m.submodules.interrupts = interrupts = FallThroughFIFO(InterruptRequest, 4)
         wiring.connect(m, interrupts.output, wiring.flipped(self.interrupt))
         read = checks.read_port(domain="comb")
         write = checks.write_port()
+
+        # An answer is turned into an interrupt at once; its virtqueue's state follows a cycle
+        # later, so that nobody's `ready` depends on whether an answer comes.
         packet = self.packet.payload
+        flags = EventFlags(packet.data[16:18])
+        arrives = Signal()
+        answered = Signal()
+        answered_queue = Signal(16)
+        m.d.comb += [
+            self.packet.ready.eq(in_flight.output.valid & interrupts.input.ready & ~sweep.busy),
+            arrives.eq(self.packet.valid & self.packet.ready & packet.last),
+            in_flight.output.ready.eq(arrives),
+            self.failed.eq(arrives & packet.error),
+            interrupts.input.payload.queue.eq(in_flight.output.payload),
+            # Modes that were not negotiated count as "interrupts wanted".
+            interrupts.input.valid.eq(arrives & (flags != EventFlags.DISABLE) & ~packet.error),
+        ]
+        m.d.sync += [answered.eq(arrives), answered_queue.eq(in_flight.output.payload)]
 
         queue = Signal(16)
         start = Signal()
-        flags = EventFlags(packet.data[16:18])
         m.d.comb += [
+            self.written.ready.eq(~answered & ~sweep.busy),
+            queue.eq(Mux(answered, answered_queue, self.written.payload)),
             read.addr.eq(queue),
             write.addr.eq(queue),
-            todo.input.payload.eq(queue),
-            todo.input.valid.eq(start),
-            interrupts.input.payload.queue.eq(queue),
         ]
         with m.If(sweep.busy):
             m.d.comb += [write.addr.eq(sweep.address), write.en.eq(1)]
-        with m.Elif(self.packet.valid & ~packet.last):
-            m.d.comb += self.packet.ready.eq(1)
-        with m.Elif(self.packet.valid & in_flight.output.valid & interrupts.input.ready):
+        with m.Elif(answered):
             m.d.comb += [
-                self.packet.ready.eq(1),
-                in_flight.output.ready.eq(1),
-                queue.eq(in_flight.output.payload),
                 write.en.eq(1),
                 write.data.busy.eq(read.data.again),
                 start.eq(read.data.again),
-                self.failed.eq(packet.error),
-                # Modes that were not negotiated count as "interrupts wanted".
-                interrupts.input.valid.eq((flags != EventFlags.DISABLE) & ~packet.error),
             ]
         with m.Elif(self.written.valid):
             m.d.comb += [
-                self.written.ready.eq(1),
-                queue.eq(self.written.payload),
                 write.en.eq(1),
                 write.data.busy.eq(1),
                 write.data.again.eq(read.data.busy),
                 start.eq(~read.data.busy),
             ]
 
+        # The next read: one that waits, else what starts now.
+        asking = Signal()
+        asked_queue = Signal(16)
+        next_queue = Signal(16)
+        advance = Signal()
         m.d.comb += [
-            self.lookup.queue.eq(todo.output.payload),
+            self.request.valid.eq(asking & in_flight.input.ready),
+            in_flight.input.valid.eq(asking & self.request.ready),
+            in_flight.input.payload.eq(asked_queue),
+            advance.eq(~asking | (self.request.valid & self.request.ready)),
+            next_queue.eq(Mux(todo.output.valid, todo.output.payload, queue)),
+            todo.output.ready.eq(advance),
+            todo.input.payload.eq(queue),
+            todo.input.valid.eq(start & ~(advance & ~todo.output.valid)),
+            # A request that is not taken asks again, so that its address stays up.
+            self.lookup.queue.eq(Mux(advance, next_queue, asked_queue)),
             self.request.payload.address.eq(self.lookup.config.driver_area),
             self.request.payload.length.eq(4),
             self.request.payload.last.eq(1),
-            in_flight.input.payload.eq(todo.output.payload),
         ]
-        with m.FSM(name="event"):
-            with m.State("IDLE"):
-                with m.If(todo.output.valid & in_flight.input.ready):
-                    m.next = "READ"
-            with m.State("READ"):
-                m.d.comb += self.request.valid.eq(1)
-                with m.If(self.request.ready):
-                    m.d.comb += [todo.output.ready.eq(1), in_flight.input.valid.eq(1)]
-                    m.next = "IDLE"
+        with m.If(advance):
+            m.d.sync += [asking.eq(todo.output.valid | start), asked_queue.eq(next_queue)]
         return m

@@ -1,10 +1,11 @@
 """Used descriptors of the packed virtqueue: hop 7."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..lib.fall_through import FallThroughFIFO
 from ..lib.stream import StreamArbiter, StreamFIFO
 from ..lib.sweep import ResetSweep
 from ..types.dma import WriteRequest
@@ -61,7 +62,8 @@ class PackedUsed(wiring.Component):
         A virtqueue whose used descriptors were accepted by the posted path.
 
     One completion a cycle, one used descriptor written a cycle. Used descriptors of a
-    virtqueue are in the order of the completions.
+    virtqueue are in the order of the completions. The write of a lone buffer is offered 3 cycles
+    after its completion was taken.
     """
 
     def __init__(
@@ -116,14 +118,14 @@ class PackedUsed(wiring.Component):
         m.submodules.sweep = sweep = ResetSweep(self.queues)
         m.submodules.arbiter = arbiter = StreamArbiter(Completion, self.inputs)
         m.submodules.open_list = open_list = StreamFIFO(_Open, self.queues + 1)
-        # One bank of a virtqueue is being filled, so that all others may wait to be written.
-        m.submodules.batches = batches = StreamFIFO(UsedBatch, _BANKS - 1)
+        # One bank of a virtqueue is being filled and one is in `write`, so that all others may
+        # wait here.
+        m.submodules.batches = batches = FallThroughFIFO(UsedBatch, _BANKS - 2)
         m.submodules.write = write = UsedWrite(self.width, self.queues, self.batch, _BANKS)
         for i in range(self.inputs):
             wiring.connect(
                 m, wiring.flipped(getattr(self, f"completion_{i}")), getattr(arbiter, f"input_{i}")
             )
-        wiring.connect(m, batches.output, write.batch)
         for ours, theirs in (
             (self.lookup_write, write.lookup),
             (self.request, write.request),
@@ -136,22 +138,29 @@ class PackedUsed(wiring.Component):
         states_write = states.write_port()
         states_read = states.read_port(transparent_for=[states_write])
         entries_write = entries.write_port()
-        entries_read = entries.read_port()
+        entries_read = entries.read_port(transparent_for=[entries_write])
         m.d.comb += [
             entries_read.addr.eq(write.entry_address),
             write.entry.eq(entries_read.data),
         ]
 
         now = Signal(_AGE_BITS)
+        # What began now or later is young; half of the circle lies on either side.
+        young_from = Signal(_AGE_BITS)
         patience = Signal(_AGE_BITS)
         m.d.sync += [
             now.eq(now + 1),
             patience.eq(Mux(self.crowded, self.linger_crowded, self.linger)),
+            young_from.eq(now + 2 - patience),
         ]
+
+        def is_young(since):
+            return ~(since - young_from)[_AGE_BITS - 1]
+
         oldest = open_list.output
         due = Signal()
-        m.d.comb += due.eq(
-            oldest.valid & (~self.busy | ((now - oldest.payload.since)[:_AGE_BITS] >= patience))
+        m.d.sync += due.eq(
+            oldest.valid & ~oldest.ready & (~self.busy | ~is_young(oldest.payload.since))
         )
 
         # First stage: choose what to do, and look the virtqueue's state up.
@@ -192,13 +201,17 @@ class PackedUsed(wiring.Component):
         slot = state.count[:slot_bits] if slot_bits else 0
         bank_address = Cat(slot, state.bank, queue) if slot_bits else Cat(state.bank, queue)
         moved = Signal(17)
+        beyond = Signal(signed(18))  # slots past the ring's end
         past_end = Signal()
         closes = Signal()
         young = Signal()
         room = batches.input.ready
+        batch, batch_valid = Signal(UsedBatch), Signal()
         m.d.comb += [
             moved.eq(state.index + completion.slots),
-            past_end.eq(moved >= size),
+            # So that only one sum waits for the state.
+            beyond.eq(state.index + (completion.slots - size)),
+            past_end.eq(beyond >= 0),
             entries_write.addr.eq(bank_address),
             entries_write.data.id.eq(completion.id),
             entries_write.data.length.eq(completion.written),
@@ -210,13 +223,19 @@ class PackedUsed(wiring.Component):
                 # A lone buffer is given back at once.
                 | ~self.busy
             ),
-            batches.input.payload.queue.eq(queue),
-            batches.input.payload.bank.eq(state.bank),
-            batches.input.payload.wrap.eq(~state.wrapped),
-            batches.input.payload.index.eq(state.index - state.count),
+            batch.queue.eq(queue),
+            batch.bank.eq(state.bank),
+            batch.wrap.eq(~state.wrapped),
+            batch.index.eq(state.index - state.count),
+            # Past the queue while that is empty.
+            batches.input.payload.eq(batch),
+            batches.input.valid.eq(batch_valid & (batches.output.valid | ~write.batch.ready)),
+            batches.output.ready.eq(write.batch.ready),
+            write.batch.payload.eq(Mux(batches.output.valid, batches.output.payload, batch)),
+            write.batch.valid.eq(batches.output.valid | batch_valid),
             open_list.input.payload.queue.eq(queue),
             open_list.input.payload.since.eq(now),
-            young.eq(self.busy & (state.count != 0) & ((now - state.since)[:_AGE_BITS] < patience)),
+            young.eq(self.busy & (state.count != 0) & is_young(state.since)),
             # Everything that may end in a write waits for room for one.
             advance.eq(~(appends | flushes) | room),
         ]
@@ -224,10 +243,10 @@ class PackedUsed(wiring.Component):
             m.d.comb += [
                 entries_write.en.eq(1),
                 states_write.en.eq(1),
-                next_state.index.eq(Mux(past_end, moved - size, moved)),
+                next_state.index.eq(Mux(past_end, beyond, moved)),
                 next_state.wrapped.eq(state.wrapped ^ past_end),
-                batches.input.payload.count.eq(state.count + 1),
-                batches.input.valid.eq(closes),
+                batch.count.eq(state.count + 1),
+                batch_valid.eq(closes),
             ]
             with m.If(closes):
                 m.d.comb += [
@@ -254,8 +273,8 @@ class PackedUsed(wiring.Component):
                     states_write.en.eq(1),
                     next_state.listed.eq(0),
                     next_state.count.eq(0),
-                    batches.input.payload.count.eq(state.count),
-                    batches.input.valid.eq(state.count != 0),
+                    batch.count.eq(state.count),
+                    batch_valid.eq(state.count != 0),
                 ]
                 with m.If(state.count != 0):
                     m.d.comb += next_state.bank.eq(state.bank + 1)

@@ -1,10 +1,10 @@
 """Writes a batch of used descriptors."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.stream import StreamFIFO
+from ..lib.fall_through import FallThroughFIFO
 from ..types.dma import WriteRequest
 from ..types.packet import packet_beat, packet_stream
 from ..types.virtqueue import PackedDescriptor, QueueLookup
@@ -45,13 +45,14 @@ class UsedWrite(wiring.Component):
     Ports
     -----
     batch : stream of ``UsedBatch``
-    entry_address -> entry : ``UsedEntry``, one cycle latency
+    entry_address -> entry : ``UsedEntry``, one cycle latency; what is written at that time is seen
     lookup : ``QueueLookup``
     request, packet, done : client of the write engine
     written : stream of 16 bits
         Virtqueue of a batch that the posted path has accepted.
 
-    One descriptor a cycle and two cycles a batch.
+    One descriptor a cycle, batches without a pause between them (at 64 bits a descriptor every
+    two cycles). The request of a lone descriptor is offered two cycles after its batch was taken.
     """
 
     def __init__(self, width: int, queues: int, batch: int, banks: int):
@@ -74,32 +75,61 @@ class UsedWrite(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.requests = requests = StreamFIFO(WriteRequest, 2)
-        m.submodules.waiting = waiting = StreamFIFO(unsigned(16), 16)
+        m.submodules.requests = requests = FallThroughFIFO(WriteRequest, 2)
+        m.submodules.waiting = waiting = FallThroughFIFO(unsigned(16), 16)
         # The request follows when its beats are all there: whoever is granted the posted path
         # must not make others wait for data that are still being put together.
         batch_beats = max(16 * self.batch_size * 8 // self.width, 1)
-        m.submodules.beats = beats = StreamFIFO(packet_beat(self.width), 2 * batch_beats)
+        m.submodules.beats = beats = FallThroughFIFO(packet_beat(self.width), 2 * batch_beats)
         wiring.connect(m, requests.output, wiring.flipped(self.request))
         wiring.connect(m, beats.output, wiring.flipped(self.packet))
-        batch = self.batch.payload
         slot_bits = (self.batch_size - 1).bit_length()
+        per_beat = max(self.width // 128, 1)
+        beats_each = max(128 // self.width, 1)
 
-        position = Signal(5)
-        slot = Signal(max(slot_bits, 1))
+        batch = Signal(UsedBatch)
+        active = Signal()
+        position = Signal(5)  # of the descriptor that is made now
+        last = Signal()  # it is the batch's last one
+        part = Signal(range(beats_each + 1))  # of a descriptor that takes several beats
+        moves, step, ends = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.entry_address.eq(Cat(slot[:slot_bits], batch.bank, batch.queue)),
-            self.lookup.queue.eq(batch.queue),
-            requests.input.payload.address.eq(
-                self.lookup.config.descriptor_area + (batch.index << 4)
-            ),
-            requests.input.payload.length.eq(batch.count << 4),
-            requests.input.payload.last.eq(1),
-            waiting.input.payload.eq(batch.queue),
+            moves.eq(active & beats.input.ready & requests.input.ready & waiting.input.ready),
+            step.eq(moves & (part == beats_each - 1)),
+            ends.eq(step & last),
+            self.batch.ready.eq(~active | ends),
         ]
+        with m.If(moves):
+            m.d.sync += part.eq(Mux(step, 0, part + 1))
+        with m.If(self.batch.ready):
+            m.d.sync += [
+                active.eq(self.batch.valid),
+                batch.eq(self.batch.payload),
+                position.eq(0),
+                last.eq(self.batch.payload.count == 1),
+            ]
+        with m.Elif(step):
+            m.d.sync += [position.eq(position + 1), last.eq(position + 2 == batch.count)]
+
+        # Entry and address are looked up one cycle ahead: of the batch that may come now, or of
+        # the next descriptor.
+        source = self.batch.payload
+        slot = Mux(step, position + 1, position)[:slot_bits]
+        with m.If(self.batch.ready):
+            m.d.comb += [
+                self.entry_address.eq(Cat(Const(0, slot_bits), source.bank, source.queue)),
+                self.lookup.queue.eq(source.queue),
+            ]
+        with m.Else():
+            m.d.comb += [
+                self.entry_address.eq(Cat(slot, batch.bank, batch.queue)),
+                self.lookup.queue.eq(batch.queue),
+            ]
 
         # One beat is filled from its low lanes up: a descriptor a cycle, 1 to 4 to a beat.
         descriptor = data.View(PackedDescriptor, Signal(128))
+        beat = beats.input.payload
+        lane = Signal(range(per_beat + 1))
         m.d.comb += [
             descriptor.length.eq(self.entry.length),
             descriptor.id.eq(self.entry.id),
@@ -107,60 +137,38 @@ class UsedWrite(wiring.Component):
             descriptor.avail.eq(batch.wrap),
             descriptor.used.eq(batch.wrap),
         ]
-        per_beat = max(self.width // 128, 1)
-        beats_each = max(128 // self.width, 1)
-        beat = beats.input.payload
-        beat_valid = beats.input.valid
-        lane = Signal(range(per_beat + 1))
-        part = Signal(range(beats_each + 1))
-        free = ~beat_valid | beats.input.ready
-        last = position + 1 == batch.count
-        step = Signal()
+        if self.width >= 128:
+            for index in range(per_beat):
+                place = slice(128 * index, 128 * (index + 1))
+                earlier = Signal(128, name=f"earlier_{index}")
+                m.d.comb += beat.data[place].eq(Mux(lane == index, descriptor, earlier))
+                with m.If(step & (lane == index)):
+                    m.d.sync += earlier.eq(descriptor)
+            m.d.comb += [
+                beat.count.eq((lane + 1) << 4),
+                beat.last.eq(last),
+                beats.input.valid.eq(step & (last | (lane == per_beat - 1))),
+            ]
+            with m.If(step):
+                m.d.sync += lane.eq(Mux(last | (lane == per_beat - 1), 0, lane + 1))
+        else:
+            m.d.comb += [
+                beat.data.eq(descriptor.as_value().word_select(part, self.width)),
+                beat.count.eq(self.width // 8),
+                beat.last.eq(last & step),
+                beats.input.valid.eq(moves),
+            ]
 
-        with m.If(beats.input.ready):
-            m.d.sync += beat_valid.eq(0)
-        with m.FSM(name="used_write"):
-            with m.State("IDLE"):
-                m.d.sync += [position.eq(0), lane.eq(0), part.eq(0)]
-                with m.If(self.batch.valid & requests.input.ready & waiting.input.ready):
-                    m.next = "FILL"
-            with m.State("FILL"):
-                with m.If(free):
-                    m.d.comb += step.eq(part == beats_each - 1)
-                    m.d.sync += part.eq(Mux(step, 0, part + 1))
-                    if self.width >= 128:
-                        with m.Switch(lane):
-                            for index in range(per_beat):
-                                with m.Case(index):
-                                    m.d.sync += beat.data[128 * index : 128 * (index + 1)].eq(
-                                        descriptor
-                                    )
-                        m.d.sync += [
-                            beat.count.eq((lane + 1) << 4),
-                            beat.last.eq(last),
-                            beat_valid.eq(last | (lane == per_beat - 1)),
-                            lane.eq(Mux(lane == per_beat - 1, 0, lane + 1)),
-                        ]
-                    else:
-                        m.d.sync += [
-                            beat.data.eq(descriptor.as_value().word_select(part, self.width)),
-                            beat.count.eq(self.width // 8),
-                            beat.last.eq(last & step),
-                            beat_valid.eq(1),
-                        ]
-                    with m.If(step):
-                        m.d.sync += position.eq(position + 1)
-                        with m.If(last):
-                            m.d.comb += [
-                                self.batch.ready.eq(1),
-                                requests.input.valid.eq(1),
-                                waiting.input.valid.eq(1),
-                            ]
-                            m.next = "IDLE"
-
-        # The next entry is read one cycle ahead.
-        m.d.comb += slot.eq(Mux(step, position + 1, position))
-
+        m.d.comb += [
+            requests.input.payload.address.eq(
+                self.lookup.config.descriptor_area + (batch.index << 4)
+            ),
+            requests.input.payload.length.eq(batch.count << 4),
+            requests.input.payload.last.eq(1),
+            requests.input.valid.eq(ends),
+            waiting.input.payload.eq(batch.queue),
+            waiting.input.valid.eq(ends),
+        ]
         m.d.comb += [
             self.written.payload.eq(waiting.output.payload),
             self.written.valid.eq(waiting.output.valid & self.done.valid),
