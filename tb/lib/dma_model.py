@@ -16,8 +16,10 @@ from virtio_rtl.types.packet import packet_beat
 __all__ = ["DeviceMemory", "ReadClientModel", "WriteClientModel", "packet_beats", "packet_bytes"]
 
 
-def packet_beats(data: bytes, width: int, *, error: bool = False) -> list[dict[str, int]]:
-    """Beats of a packed packet."""
+def packet_beats(
+    data: bytes, width: int, *, error: bool = False, early: bool = False
+) -> list[dict[str, int]]:
+    """Beats of a packed packet; early: all of them tell the error, as those of one read do."""
     lanes = width // 8
     beats = []
     for start in range(0, len(data), lanes):
@@ -28,7 +30,7 @@ def packet_beats(data: bytes, width: int, *, error: bool = False) -> list[dict[s
                 "data": int.from_bytes(piece, "little"),
                 "count": len(piece),
                 "last": int(last),
-                "error": int(last and error),
+                "error": int((last or early) and error),
             }
         )
     return beats
@@ -121,7 +123,7 @@ class ReadClientModel:
             data += answer["data"]
             error |= answer["error"]
             if answer["last"]:
-                self._source.queue(packet_beats(data, self.width, error=error))
+                self._source.queue(packet_beats(data, self.width, error=error, early=True))
                 data, error = b"", False
 
 

@@ -190,7 +190,7 @@ class HeldReads:
 
     def answer(self, content: bytes, *, error: bool = False) -> None:
         """Deliver the next packet."""
-        self.source.queue(packet_beats(content, self.width, error=error))
+        self.source.queue(packet_beats(content, self.width, error=error, early=True))
 
 
 class Rig:

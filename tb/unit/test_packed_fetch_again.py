@@ -75,8 +75,8 @@ async def a_chain_without_an_end_is_reported(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def the_rest_of_a_short_fetch_passes_quickly(dut: Any) -> None:
-    """A lone buffer waits for the beats behind it, not for the descriptors in them."""
+async def a_lone_buffer_does_not_wait_for_the_rest(dut: Any) -> None:
+    """Descriptors behind it that are not available pass while it is on its way."""
     rig = Rig(dut, [100, 8 * params().batch], stall=0.0, held=True)
     await rig.start()
     driver, held = rig.drivers[1], rig.held
@@ -86,9 +86,10 @@ async def the_rest_of_a_short_fetch_passes_quickly(dut: Any) -> None:
     await until(dut, lambda: len(held.requests) == 1, 100)
     held.answer(held.sample(0))
     await until(dut, lambda: len(left.cycles) == 1, 100)
-    beats = max(16 * 8 * params().batch // params().width, 1)
-    assert len(came.cycles) == beats
-    assert left.cycles[0] - came.cycles[0] <= beats + 4
+    # Two descriptors, of up to two beats each, and two cycles.
+    assert left.cycles[0] - came.cycles[0] <= (6 if params().width == 64 else 4)
+    beats = 16 * 8 * params().batch // params().width
+    await until(dut, lambda: len(came.cycles) == beats, 50)
 
 
 @pytest.mark.parametrize("width", [64, 128, 256, 512])

@@ -120,7 +120,8 @@ class ReadMerge(wiring.Component):
             beat.data.eq(merged),
             beat.count.eq(Mux(ends_group, row.share.end_count, lanes)),
             beat.last.eq(ends_group),
-            beat.error.eq(ends_group & (first_code != DMAError.NONE)),
+            # Known from the tag's first row on, so that who takes one read a group need not wait.
+            beat.error.eq(first_code != DMAError.NONE),
         ]
 
         with m.If(self.error.ready):

@@ -11,7 +11,7 @@ __all__ = ["DescriptorBeat", "DescriptorStream"]
 
 
 class DescriptorBeat(data.Struct):
-    """A descriptor; ``last`` and ``error`` are those of its packet."""
+    """A descriptor, the ``last`` of its packet, and the ``error`` of its beat."""
 
     descriptor: PackedDescriptor
     last: 1
@@ -94,7 +94,7 @@ class DescriptorStream(wiring.Component):
                     held.eq(beat.data),
                     left.eq(beat.count >> 4),
                     last.eq(beat.last),
-                    error.eq(beat.error & beat.last),
+                    error.eq(beat.error),
                 ]
         with m.Elif(self.output.ready):
             m.d.sync += [left.eq(left - 1), held.eq(held >> 128)]

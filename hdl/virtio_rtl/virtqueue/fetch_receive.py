@@ -9,8 +9,8 @@ from ..lib.sweep import ResetSweep
 from ..types.dma import ReadRequest
 from ..types.packet import packet_stream
 from ..types.virtqueue import Descriptor, FetchTicket, QueueLookup
-from .descriptor_stream import DescriptorStream
 from .fetch_issue import receive_state
+from .fetch_source import FetchSource
 
 __all__ = ["FetchReceive"]
 
@@ -57,8 +57,8 @@ class FetchReceive(wiring.Component):
     failed : 1
         A fetch failed on the bus, what it brought is dropped; or a chain broke a rule.
 
-    One descriptor a cycle and five cycles a fetch; behind the first descriptor that is not
-    available one beat a cycle.
+    One descriptor a cycle and five cycles a fetch; what lies behind the first descriptor that is
+    not available is not waited for.
     """
 
     def __init__(self, width: int, queues: int, paths: int, batch: int, depth: int):
@@ -94,24 +94,12 @@ class FetchReceive(wiring.Component):
         layout = receive_state(self.pointer_bits)
         m.submodules.states = states = Memory(shape=layout, depth=self.queues, init=[])
         m.submodules.sweep = sweep = ResetSweep(self.queues)
-        m.submodules.descriptors = descriptors = DescriptorStream(self.width)
+        m.submodules.source = source = FetchSource(self.width)
+        wiring.connect(m, wiring.flipped(self.packet), source.packet)
+        wiring.connect(m, wiring.flipped(self.repair_packet), source.repair_packet)
         states_write = states.write_port()
         own_read = states.read_port(transparent_for=[states_write])
         issue_read = states.read_port(transparent_for=[states_write])
-        # A fetch, or the same one read again; the next one must not begin before that is known.
-        repairing = Signal()
-        taking = Signal()
-        source = Mux(repairing, self.repair_packet.valid, self.packet.valid)
-        may = descriptors.packet.ready & taking
-        m.d.comb += [
-            descriptors.packet.payload.eq(
-                Mux(repairing, self.repair_packet.payload, self.packet.payload)
-            ),
-            descriptors.packet.valid.eq(source & taking),
-            self.packet.ready.eq(may & ~repairing),
-            self.repair_packet.ready.eq(may & repairing),
-        ]
-
         ticket = self.ticket.payload
         m.d.comb += [
             issue_read.addr.eq(self.issue_queue),
@@ -137,12 +125,12 @@ class FetchReceive(wiring.Component):
         received_error = Signal()
         broken = Signal()
         in_first_line = (first_in_line + good) < 4
-        beat = descriptors.output.payload
+        beat = source.output.payload
         descriptor = beat.descriptor
         driver_wrap = ~now.wrapped
         available = (descriptor.avail == driver_wrap) & (descriptor.used != driver_wrap)
         m.d.comb += [
-            descriptors.skip.eq(ended | ~wanted),
+            source.skip.eq(ended | ~wanted),
             self.write_queue.eq(fetch.queue),
             self.write_pointer.eq(now.pointer),
             self.write_descriptor.address.eq(descriptor.address),
@@ -198,7 +186,7 @@ class FetchReceive(wiring.Component):
 
         with m.FSM(name="fetch_receive"):
             with m.State("IDLE"):
-                with m.If(self.ticket.valid & ~sweep.busy):
+                with m.If(self.ticket.valid & ~sweep.busy & ~source.dropping):
                     m.next = "LOAD"
             with m.State("LOAD"):
                 known = own_read.data
@@ -215,11 +203,8 @@ class FetchReceive(wiring.Component):
                 m.d.comb += self.ticket.ready.eq(1)
                 m.next = "TAKE"
             with m.State("TAKE"):
-                m.d.comb += [
-                    descriptors.output.ready.eq(1),
-                    taking.eq(~(descriptors.output.valid & beat.last)),
-                ]
-                with m.If(descriptors.output.valid):
+                m.d.comb += source.output.ready.eq(1)
+                with m.If(source.output.valid):
                     with m.If(wanted & available & ~ended):
                         m.d.comb += self.write_en.eq(1)
                         one_more(ends=~descriptor.next)
@@ -230,8 +215,11 @@ class FetchReceive(wiring.Component):
                             m.d.sync += heads.eq(1)
                     with m.Else():
                         m.d.sync += ended.eq(1)
+                    with m.If(~beat.last & ~beat.error & wanted & ~available):
+                        # What follows is of no use.
+                        m.d.comb += source.drop.eq(1)
+                        m.next = "SETTLE"
                     with m.If(beat.last):
-                        m.d.sync += repairing.eq(0)
                         with m.If(beat.error):
                             # Nothing of it can be believed.
                             restart(state, state.pointer - state.committed)
@@ -241,7 +229,6 @@ class FetchReceive(wiring.Component):
                 with m.If(~wanted):
                     m.next = "IDLE"
                 with m.Elif(stale):
-                    m.d.sync += repairing.eq(1)
                     m.next = "REPAIR"
                 with m.Elif(missing):
                     m.next = "BREAK"
@@ -259,10 +246,11 @@ class FetchReceive(wiring.Component):
                     with m.Else():
                         m.next = "REARM"
             with m.State("REPAIR"):
-                m.d.comb += self.repair_request.valid.eq(1)
+                m.d.comb += self.repair_request.valid.eq(~source.dropping)
                 restart(state, state.pointer - state.committed)
                 m.d.sync += fetch.speculative.eq(0)
-                with m.If(self.repair_request.ready):
+                with m.If(self.repair_request.ready & ~source.dropping):
+                    m.d.comb += source.repair.eq(1)
                     m.next = "TAKE"
             with m.State("BREAK"):
                 m.d.comb += [
