@@ -8,7 +8,6 @@ from .config import DeviceConfig
 from .device import net
 from .dma.read_engine import ReadEngine
 from .dma.write_engine import WriteEngine
-from .lib.stream import StreamFIFO
 from .pcie.bar_target import BarTarget
 from .pcie.config_space import ConfigSpace
 from .pcie.msix import MSIX
@@ -19,9 +18,8 @@ from .regs.maps import Counter
 from .transport.pci import PCITransport
 from .transport.reset import ResetControl
 from .types.axis import AXIStream
-from .types.dma import DMAError, WriteRequest
+from .types.dma import DMAError
 from .types.events import HopEvents
-from .types.packet import packet_beat
 from .types.tlp import FlowControlLimits, tlp_stream
 from .virtqueue.engine import LOOKUPS, READ_CLIENTS, WRITE_CLIENTS, VirtqueueEngine
 
@@ -108,7 +106,6 @@ class VirtioDevice(wiring.Component):
         m = Module()
         config = self.config
         width = config.width
-        msix_client = len(WRITE_CLIENTS)
 
         m.submodules.reset_control = reset = ResetControl(
             settle=max(config.num_queues, config.read_tags) + 16
@@ -139,7 +136,7 @@ class VirtioDevice(wiring.Component):
             len(READ_CLIENTS),
             config.timeout_cycles,
         )
-        write = WriteEngine(width, len(WRITE_CLIENTS) + 1)
+        write = WriteEngine(width, len(WRITE_CLIENTS))
         engine = VirtqueueEngine(
             config,
             config.max_frame + net.HEADER_BYTES,
@@ -160,6 +157,7 @@ class VirtioDevice(wiring.Component):
         wiring.connect(m, demux.requests, bar.requests)
         wiring.connect(m, demux.completions, read.completions)
         wiring.connect(m, write.tlp, arbiter.posted)
+        wiring.connect(m, msix.tlp, arbiter.message)
         wiring.connect(m, read.tlp, arbiter.nonposted)
         wiring.connect(m, bar.completion, arbiter.completion_bar)
         wiring.connect(m, space.completion, arbiter.completion_config)
@@ -201,33 +199,6 @@ class VirtioDevice(wiring.Component):
             space.interrupt_status.eq(transport.interrupt_status),
         ]
 
-        # A message is taken whole or not at all, so that a reset between its two halves, which
-        # would leave the next message half taken, is impossible. During a reset messages vanish:
-        # the write engine takes nothing then, and the drain must not wait for them.
-        message_request = StreamFIFO(WriteRequest, 2)
-        message_packet = StreamFIFO(packet_beat(width), 2)
-        m.submodules.message_request = resettable(message_request)
-        m.submodules.message_packet = resettable(message_packet)
-        take = Signal()
-        m.d.comb += [
-            take.eq(
-                msix.write_request.valid
-                & msix.packet.valid
-                & message_request.input.ready
-                & message_packet.input.ready
-                & ~reset.stop
-            ),
-            message_request.input.payload.eq(msix.write_request.payload),
-            message_request.input.valid.eq(take),
-            msix.write_request.ready.eq(take | reset.stop),
-            message_packet.input.payload.eq(msix.packet.payload),
-            message_packet.input.valid.eq(take),
-            msix.packet.ready.eq(take | reset.stop),
-            getattr(write, f"done_{msix_client}").ready.eq(1),
-        ]
-        wiring.connect(m, message_request.output, getattr(write, f"request_{msix_client}"))
-        wiring.connect(m, message_packet.output, getattr(write, f"packet_{msix_client}"))
-
         # Device and network.
         wiring.connect(m, engine.readable, device.readable)
         wiring.connect(m, device.wanted, engine.wanted)
@@ -242,6 +213,8 @@ class VirtioDevice(wiring.Component):
             reset.function_request.eq(space.flr_request),
             reset.idle.eq(read.idle & write.idle & transport.interrupt_idle & msix.idle),
             reset.busy.eq(engine.busy | msix.busy),
+            # During a reset messages vanish: the drain must not wait for more and more of them.
+            msix.stop.eq(reset.stop),
             read.stop.eq(reset.stop),
             write.stop.eq(reset.stop),
             transport.reset_done.eq(reset.device_done),
@@ -290,6 +263,6 @@ class VirtioDevice(wiring.Component):
         m.d.comb += [
             self.events.eq(engine.events),
             self.events.doorbell.eq(transport.doorbell.valid & transport.doorbell.ready),
-            self.events.interrupt.eq(msix.packet.valid & msix.packet.ready),
+            self.events.interrupt.eq(msix.tlp.valid & msix.tlp.ready),
         ]
         return m

@@ -15,10 +15,9 @@ from cocotb.triggers import RisingEdge
 
 from lib.sim import params
 from lib.streams import StreamSink, StreamSource, cycles, pack, reset, start_clock, unpack
-from virtio_rtl.types.dma import WriteRequest
-from virtio_rtl.types.packet import packet_beat
 from virtio_rtl.types.pcie import FunctionControl
 from virtio_rtl.types.regbus import RegisterRequest
+from virtio_rtl.types.tlp import TLPHeader, TLPType, tlp_beat
 
 __all__ = ["CASES", "PENDING", "TABLE", "setup", "some_vectors"]
 
@@ -37,9 +36,10 @@ class Bench:
         self.bus = StreamSource(dut, "bus__request", RegisterRequest, stall=stall)
         self.response = StreamSink(dut, "bus__response", stall=stall)
         self.request = StreamSource(dut, "request", stall=stall)
-        self.writes = StreamSink(dut, "write_request", WriteRequest, stall=output_stall)
-        self.packets = StreamSink(dut, "packet", packet_beat(params().width), stall=output_stall)
+        self.tlps = StreamSink(dut, "tlp", tlp_beat(params().width), stall=output_stall)
         dut.clear.value = 0
+        dut.forget.value = 0
+        dut.stop.value = 0
         self.set_control()
         self.checker = Checker(self)
 
@@ -106,7 +106,7 @@ class Bench:
         rows = 2 * ((self.vectors + 63) // 64)
         while still < 6 * rows + 20:
             await cycles(self.dut)
-            busy = int(self.dut.write_request__valid.value) or int(self.dut.packet__valid.value)
+            busy = int(self.dut.tlp__valid.value)
             still = 0 if busy or not int(self.dut.idle.value) else still + 1
         await cycles(self.dut, 6 * rows + 20)
 
@@ -122,6 +122,7 @@ class Checker:
         self.waiting: list[int] = []
         self.sent: list[int] = []
         self.messages: list[tuple[int, int]] = []
+        self.requester = 0  # of the cycle before
         self.clear()
         self._task = cocotb.start_soon(self._run())
 
@@ -159,21 +160,27 @@ class Checker:
     def _offered(self, allowed: bool) -> None:
         dut = self.bench.dut
         assert allowed, "a message while the function must not send"
-        write = unpack(WriteRequest, int(dut.write_request__payload.value))
-        packet = unpack(packet_beat(params().width), int(dut.packet__payload.value))
-        assert int(dut.packet__valid.value)
-        assert (write.function, write.length, write.last) == (0, 4, 1)
-        assert (packet.count, packet.last, packet.error) == (4, 1, 0)
-        data = packet.data & 0xFFFF_FFFF
+        beat = unpack(tlp_beat(params().width), int(dut.tlp__payload.value))
+        header = beat.header
+        write = {
+            "type": TLPType.MEM_WRITE,
+            "requester_id": self.requester,
+            "address": header.address,
+            "length_dw": 1,
+            "first_be": 15,
+        }
+        assert pack(TLPHeader, header) == pack(TLPHeader, write)
+        assert (beat.first, beat.last) == (1, 1)
+        data = beat.data
         vector = data & 0x7FF
         assert vector < self.vectors, f"message data {data:#x}"
         low, high, expected = self.entries[vector]
-        assert (write.address, data) == (high << 32 | low, expected), f"vector {vector}"
+        assert (header.address, data) == (high << 32 | low, expected), f"vector {vector}"
         assert not self.masked[vector], f"vector {vector} is masked"
         assert self.waiting[vector], f"vector {vector}: a message too many"
         self.waiting[vector] = 0
         self.sent.append(vector)
-        self.messages.append((write.address, data))
+        self.messages.append((header.address, data))
 
     async def _run(self) -> None:
         dut = self.bench.dut
@@ -185,12 +192,13 @@ class Checker:
                 self.clear()
                 allowed = offered = False
                 continue
-            valid = bool(int(dut.write_request__valid.value))
+            valid = bool(int(dut.tlp__valid.value))
             if valid and not offered:
                 self._offered(allowed)
             # Still offered after this edge, unless it is taken at it.
-            offered = valid and not int(dut.write_request__ready.value)
+            offered = valid and not int(dut.tlp__ready.value)
             control = unpack(FunctionControl, int(dut.control.value))
+            self.requester = control.requester_id
             if int(dut.bus__request__valid.value) and int(dut.bus__request__ready.value):
                 access = unpack(RegisterRequest, int(dut.bus__request__payload.value))
                 if access.write:

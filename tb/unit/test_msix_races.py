@@ -22,7 +22,7 @@ async def races_lose_and_invent_nothing(dut: Any) -> None:
     await bench.program()
     for stall, output_stall in ((0.0, 0.0), (0.3, 0.3), (0.0, 0.8), (0.7, 0.0)):
         bench.bus.stall = bench.request.stall = bench.response.stall = stall
-        bench.writes.stall = bench.packets.stall = output_stall
+        bench.tlps.stall = output_stall
         busy_vectors = random.choices(range(bench.vectors), k=4)
         mask = 0
         requested = 0
@@ -109,7 +109,7 @@ async def mask_and_request_in_every_alignment(dut: Any) -> None:
 
 @cocotb.test(timeout_time=100, timeout_unit="us")
 async def unmasking_is_prompt(dut: Any) -> None:
-    """A pending vector is offered 12 cycles after the write that unmasks it, wherever it lies."""
+    """A pending vector is offered 10 cycles after the write that unmasks it, wherever it lies."""
     bench = await setup(dut)
     await bench.program()
     bench.set_control(enable=1)
@@ -123,7 +123,7 @@ async def unmasking_is_prompt(dut: Any) -> None:
             await cycles(dut)
             elapsed += 1
         # From the edge that accepts to the edge that sees the offer.
-        assert elapsed == 12
+        assert elapsed == 10
         bench.checker.sent.clear()
         await bench.quiet()
 

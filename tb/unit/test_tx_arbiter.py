@@ -17,13 +17,13 @@ from virtio_rtl.pcie.tx_arbiter import TxArbiter
 from virtio_rtl.types.tlp import FlowControlLimits, TLPHeader, tlp_beat
 from virtio_rtl.types.tlp import TLPType as T
 
-INPUTS = ["posted", "nonposted", "completion_bar", "completion_config"]
+INPUTS = ["posted", "nonposted", "completion_bar", "completion_config", "message"]
 FREE = {"posted_infinite": 1, "nonposted_infinite": 1, "completion_infinite": 1}
 
 
 def class_of(name: str) -> str:
     """Return the flow control class of an input."""
-    return name.split("_")[0]
+    return "posted" if name == "message" else name.split("_")[0]
 
 
 def write(beats: float, width: int) -> TLP:
@@ -150,11 +150,10 @@ class Bench:
 
     def check_order(self) -> None:
         """Nothing but posted TLPs leaves ahead of a posted TLP that had entered before."""
-        if self.current == "posted":
-            return
         entered = self.first_in[self.current][self.left[self.current]]
-        posted_before = sum(cycle < entered for cycle in self.last_in["posted"])
-        assert self.left["posted"] >= posted_before, "overtook a posted TLP"
+        for name in {"posted", "message"} - {self.current}:
+            before = sum(cycle < entered for cycle in self.last_in[name])
+            assert self.left[name] >= before, "overtook a posted TLP"
 
     def check_credits(self, tlp: TLP) -> None:
         """No more than the limits allow, counted without wrapping."""
@@ -179,10 +178,11 @@ async def random_traffic_keeps_all_rules(dut: Any) -> None:
         count = 300
         bench.queue("posted", [write(random.choice([0.1, 1, 1, 2, 2.5, 5]), bench.width)
                                for _ in range(count)])  # fmt: skip
+        bench.queue("message", [write(0.01, bench.width) for _ in range(count)])
         bench.queue("nonposted", [read() for _ in range(count)])
         for name in ("completion_bar", "completion_config"):
             bench.queue(name, [answer(random.choice([0, 1, 3, 32])) for _ in range(count // 2)])
-        while sum(bench.left.values()) < 3 * count:
+        while sum(bench.left.values()) < 4 * count:
             for kind in ("posted", "nonposted", "completion"):
                 if random.random() < 0.3:  # never more ahead than half the range
                     for part, most in (("header", 100), ("data", 2000)):
@@ -205,6 +205,7 @@ async def output_is_always_full(dut: Any) -> None:
         {"posted": lambda: write(1, width), "nonposted": read},
         {"posted": lambda: write(1, width)},
         {"posted": lambda: write(2, width)},
+        {"posted": lambda: write(1, width), "message": lambda: write(0.01, width)},
         {"nonposted": read},
         {"completion_bar": lambda: answer(1), "completion_config": lambda: answer(0)},
         {"completion_config": lambda: answer(0)},
@@ -240,7 +241,7 @@ async def shares_are_fair(dut: Any) -> None:
         await bench.until_sent(330)
         share = Counter(bench.order()[30:330])
         assert all(96 <= share[name] <= 104 for name in INPUTS[:2]), share
-        assert all(46 <= share[name] <= 54 for name in INPUTS[2:]), share
+        assert all(46 <= share[name] <= 54 for name in INPUTS[2:4]), share
         await bench.until_sent(600)
         bench.stop()
 
@@ -361,17 +362,19 @@ async def long_blocked_reads_are_not_forgotten(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def latency_and_busy(dut: Any) -> None:
-    """Three cycles to the output; busy as long as there is something inside, or to come."""
+    """Two cycles to the output, three for completions; busy while there is something."""
     start_clock(dut)
     width = params().width
-    for name, tlp in zip(INPUTS, (write(1, width), read(), answer(1), answer(0)), strict=True):
+    tlps = (write(1, width), read(), answer(1), answer(0), write(0.01, width))
+    for name, tlp in zip(INPUTS, tlps, strict=True):
+        latency = 3 if name.startswith("completion") else 2
         bench = Bench(dut, sink_stall=1.0)
         await reset(dut)
         assert not int(dut.busy.value)
         bench.queue(name, [tlp])
         await RisingEdge(getattr(dut, f"{name}__valid"))
         await RisingEdge(dut.clk)  # taken here
-        for step in range(3):
+        for step in range(latency):
             assert not int(dut.tlp__valid.value), step
             await RisingEdge(dut.clk)
             assert int(dut.busy.value), step

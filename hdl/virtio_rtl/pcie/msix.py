@@ -4,10 +4,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..types.dma import WriteRequest
-from ..types.packet import packet_stream
 from ..types.pcie import FunctionControl
 from ..types.regbus import RegisterBus, RegisterRequest
+from ..types.tlp import tlp_stream
 from .capabilities import MSIX_MAX_VECTORS
 from .msix_message import MSIXMessage
 from .msix_table import ROW_BITS, EntryWord, MSIXTable
@@ -42,12 +41,14 @@ class MSIX(wiring.Component):
         ``msix_enable``, ``msix_function_mask`` and ``bus_master_enable`` are obeyed.
     request
         Vector numbers to signal; those past the table are dropped.
-    write_request, packet
-        The message: one write of 4 bytes, and its data as a packet. Offered together.
+    tlp
+        The messages, each a memory write of one beat.
+    stop
+        Messages vanish instead of being offered.
     clear, busy
         Strobe: return all to the reset state (masked, nothing pending, all else 0). ``busy`` is
         high from the next cycle on until done; requests and accesses wait. The same happens
-        after a reset of the clock domain. Takes 4 cycles a vector. A request under way may
+        after a reset of the clock domain. Takes a cycle a vector. A request under way may
         still send its message.
     forget
         Strobe: nothing is pending any more (device reset); table and masks stay. ``busy`` until
@@ -55,22 +56,21 @@ class MSIX(wiring.Component):
     idle
         No message is offered and none is being made.
 
-    A request takes 6 cycles when its message is taken at once (a consumed one 1 while MSI-X is
-    disabled); a register access takes 3. They are done one after the other, so that each sees
-    the effect of all before it; registers and requests alternate when both wait, and so do
-    requests and the scan for what was pending.
+    A request's message is offered 2 cycles later, the next request is taken a cycle after that at
+    best (each cycle while MSI-X is disabled); a register access takes 3. They are done one after
+    the other, so that each sees the effect of all before it; registers and requests alternate when
+    both wait, and so do requests and the scan for what was pending.
 
     While the vector or the function is masked, or the function is no bus master, a request sets
     the pending bit, and one message goes when that ends; a request that is made before then is
     part of the same message. While MSI-X is disabled, requests are consumed without a trace.
     One message at a time can stand at the output; the next request waits for it, but a write to
     the table never does, because a posted write must not wait for our own transmissions
-    [PCIe 3.0 §2.4.1]. A read does wait, unless the function is no bus master: once a driver has
-    masked a vector and has read back, no message stands here. A message that is offered is not
-    withdrawn.
-    A pending vector that is unmasked is found by a scan: its message is offered 12 cycles after
+    [PCIe 3.0 §2.4.1]. A read does wait: once a driver has masked a vector and has read back, no
+    message stands here. A message that is offered is not withdrawn.
+    A pending vector that is unmasked is found by a scan: its message is offered 10 cycles after
     the write when nothing else is to do; if the whole function is unmasked, a scan of 4 cycles
-    per 32 vectors and 9 per message finds what is pending. [PCI 3.0 §6.8.2] [virtio 1.4 §4.1.5.1.2]
+    per 32 vectors and 8 per message finds what is pending. [PCI 3.0 §6.8.2] [virtio 1.4 §4.1.5.1.2]
     """
 
     def __init__(self, vectors: int, width: int):
@@ -83,8 +83,8 @@ class MSIX(wiring.Component):
                 "bus": In(RegisterBus()),
                 "control": In(FunctionControl),
                 "request": In(stream.Signature(unsigned(11))),
-                "write_request": Out(stream.Signature(WriteRequest)),
-                "packet": Out(packet_stream(width)),
+                "tlp": Out(tlp_stream(width)),
+                "stop": In(1),
                 "clear": In(1),
                 "forget": In(1),
                 "busy": Out(1),
@@ -99,22 +99,18 @@ class MSIX(wiring.Component):
         operation = Signal(_Operation)
         access = Signal(RegisterRequest)
         vector = Signal(11)
-        word = Signal(2)
         row_index = Signal(range(rows))
-        m.d.comb += [
-            table.vector.eq(vector),
-            table.word.eq(word),
-            table.row_index.eq(row_index),
-        ]
         # A clear waits for the operation under way.
         clear_waits = Signal()
         forget_left = Signal(range(rows + 1))
         m.d.comb += self.busy.eq(clear_waits | table.busy | (forget_left != 0))
 
         m.submodules.message = message = MSIXMessage(self.width)
-        wiring.connect(m, message.write_request, wiring.flipped(self.write_request))
-        wiring.connect(m, message.packet, wiring.flipped(self.packet))
-        m.d.comb += message.entry.eq(table.entry)
+        wiring.connect(m, message.tlp, wiring.flipped(self.tlp))
+        m.d.comb += [
+            message.entry.eq(table.entry),
+            message.requester_id.eq(self.control.requester_id),
+        ]
 
         with m.If(self.bus.response.ready):
             m.d.sync += self.bus.response.valid.eq(0)
@@ -136,14 +132,12 @@ class MSIX(wiring.Component):
         bus_turn = Signal()
         request_turn = Signal()
         bus_waits = Signal()
-        # Without bus mastering a message stands where it is, and a read must not wait for it.
-        read_may = message.free | ~self.control.bus_master_enable
         request_waits = Signal()
         scan_waits = Signal()
         m.d.comb += [
             bus_waits.eq(
                 self.bus.request.valid
-                & (self.bus.request.payload.write | (read_may & ~self.bus.response.valid))
+                & (self.bus.request.payload.write | (message.free & ~self.bus.response.valid))
             ),
             request_waits.eq(self.request.valid & (message.free | ~self.control.msix_enable)),
             scan_waits.eq((scan_left != 0) & message.free & allowed),
@@ -165,7 +159,6 @@ class MSIX(wiring.Component):
                         bus_turn.eq(0),
                         access.eq(self.bus.request.payload),
                         vector.eq(address[4:14]),
-                        word.eq(address[2:4]),
                         row_index.eq(Mux(address[14], address[2:14], address[9:14])),
                     ]
                     m.next = "LOOKUP"
@@ -176,11 +169,10 @@ class MSIX(wiring.Component):
                         bus_turn.eq(1),
                         request_turn.eq(0),
                         vector.eq(self.request.payload),
-                        word.eq(EntryWord.ADDRESS_LOW),
                         row_index.eq(self.request.payload >> 5),
                     ]
                     with m.If((self.request.payload < self.vectors) & self.control.msix_enable):
-                        m.next = "LOOKUP"
+                        m.next = "MESSAGE"
                 with m.Elif(scan_waits):
                     m.d.sync += [
                         operation.eq(_Operation.SCAN),
@@ -203,8 +195,7 @@ class MSIX(wiring.Component):
                     with m.Case(_Operation.SCAN):
                         m.next = "SCAN"
                     with m.Default():
-                        m.d.sync += word.eq(EntryWord.ADDRESS_HIGH)
-                        m.next = "ADDRESS_LOW"
+                        m.next = "MESSAGE"
             with m.State("REGISTER"):
                 unmasked_pending = self._access_registers(m, table, access)
                 with m.If(unmasked_pending):
@@ -234,24 +225,22 @@ class MSIX(wiring.Component):
                 m.d.sync += [
                     operation.eq(_Operation.VECTOR),
                     vector.eq(Cat(number, scan_row)),
-                    word.eq(EntryWord.ADDRESS_LOW),
                 ]
                 m.next = "LOOKUP"
-            with m.State("ADDRESS_LOW"):
-                m.d.comb += message.load[EntryWord.ADDRESS_LOW].eq(1)
-                m.d.sync += word.eq(EntryWord.DATA)
-                m.next = "ADDRESS_HIGH"
-            with m.State("ADDRESS_HIGH"):
-                m.d.comb += message.load[EntryWord.ADDRESS_HIGH].eq(1)
-                m.next = "DATA"
-            with m.State("DATA"):
+            with m.State("MESSAGE"):
                 # Decided as late as possible, so that nothing is offered once it is masked.
-                m.d.comb += message.load[EntryWord.DATA].eq(1)
                 with m.If(allowed & ~table.masked):
-                    m.d.comb += [table.clear_pending.eq(1), message.offer.eq(1)]
+                    m.d.comb += [table.clear_pending.eq(1), message.offer.eq(~self.stop)]
                 with m.Else():
                     m.d.comb += table.set_pending.eq(self.control.msix_enable)
                 m.next = "IDLE"
+
+        # A request is looked up while it is taken; all else has a state for that.
+        idle = fsm.ongoing("IDLE")
+        m.d.comb += [
+            table.vector.eq(Mux(idle, self.request.payload, vector)),
+            table.row_index.eq(Mux(idle, self.request.payload >> 5, row_index)),
+        ]
 
         # After the controller: a strobe is never lost to what happens in the same cycle.
         with m.If(allowed & ~allowed_before):
@@ -260,7 +249,7 @@ class MSIX(wiring.Component):
             m.d.sync += clear_waits.eq(1)
         with m.If(self.forget):
             m.d.sync += forget_left.eq(rows)
-        m.d.comb += self.idle.eq(message.free & fsm.ongoing("IDLE"))
+        m.d.comb += self.idle.eq(message.free & idle)
         return m
 
     def _access_registers(self, m: Module, table: MSIXTable, access):
@@ -276,7 +265,9 @@ class MSIX(wiring.Component):
             with m.Elif(in_table & (word == EntryWord.CONTROL)):
                 m.d.sync += self.bus.response.payload.eq(table.masked)
             with m.Elif(in_table):
-                m.d.sync += self.bus.response.payload.eq(table.entry)
+                m.d.sync += self.bus.response.payload.eq(
+                    table.entry.as_value().word_select(word, 32)
+                )
         with m.Elif(in_table & (word == EntryWord.CONTROL)):
             m.d.comb += [
                 table.set_masked.eq(access.byte_enable[0] & access.data[0]),
@@ -285,6 +276,7 @@ class MSIX(wiring.Component):
             ]
         with m.Elif(in_table):
             m.d.comb += [
+                table.word.eq(word),
                 table.byte_enable.eq(access.byte_enable),
                 table.write_data.eq(access.data),
             ]

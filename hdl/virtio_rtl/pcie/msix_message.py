@@ -1,80 +1,63 @@
-"""The message of an interrupt vector, and the two streams on which it leaves."""
+"""The message of an interrupt vector, as a TLP."""
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..types.dma import WriteRequest
-from ..types.packet import packet_stream
-from .msix_table import EntryWord
+from ..types.tlp import TLPType, tlp_stream
+from .msix_table import MSIXEntry
 
 __all__ = ["MSIXMessage"]
 
 
 class MSIXMessage(wiring.Component):
-    """Collects the dwords of a message from the table and offers it to the write engine.
+    """Makes a memory write of one dword and holds it until it is taken. [PCI 3.0 §6.8.2]
 
     Parameters
     ----------
     width
-        Data bits of the packet stream.
+        Data bits of the TLP stream.
 
     Ports
     -----
-    entry (32)
-        A dword of the table entry.
-    load (3)
-        Strobes: ``entry`` is the dword with this `EntryWord`, address low, address high or data.
-        Only while ``free``, so that what is offered stays as it is.
+    entry: MSIXEntry, requester_id (16)
+        What the message says, and who sends it.
     offer
-        Strobe: the message is complete, or will be with what ``load`` takes in the same cycle.
+        Strobe: send it. Only while ``free``, so that what is offered stays as it is.
     free
         Nothing is offered.
-    write_request, packet
-        The message: one write of 4 bytes, and its data as a packet. They are offered together,
-        one cycle after ``offer``; each is taken when it is, and none is withdrawn.
+    tlp: tlp_stream(width)
+        MEM_WRITE of one beat, attributes 0, a cycle after ``offer``. Lanes past the dword are 0.
     """
 
     def __init__(self, width: int):
         super().__init__(
             {
-                "entry": In(32),
-                "load": In(3),
+                "entry": In(MSIXEntry),
+                "requester_id": In(16),
                 "offer": In(1),
                 "free": Out(1),
-                "write_request": Out(stream.Signature(WriteRequest)),
-                "packet": Out(packet_stream(width)),
+                "tlp": Out(tlp_stream(width)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        words = {
-            word: Signal(32, name=name)
-            for word, name in (
-                (EntryWord.ADDRESS_LOW, "address_low"),
-                (EntryWord.ADDRESS_HIGH, "address_high"),
-                (EntryWord.DATA, "message_data"),
-            )
-        }
-        for word, register in words.items():
-            with m.If(self.load[word]):
-                m.d.sync += register.eq(self.entry)
-        m.d.comb += [
-            self.free.eq(~self.write_request.valid & ~self.packet.valid),
-            self.write_request.payload.address.eq(
-                Cat(words[EntryWord.ADDRESS_LOW], words[EntryWord.ADDRESS_HIGH])
-            ),
-            self.write_request.payload.length.eq(4),
-            self.write_request.payload.last.eq(1),
-            self.packet.payload.data.eq(words[EntryWord.DATA]),
-            self.packet.payload.count.eq(4),
-            self.packet.payload.last.eq(1),
-        ]
-        with m.If(self.write_request.ready):
-            m.d.sync += self.write_request.valid.eq(0)
-        with m.If(self.packet.ready):
-            m.d.sync += self.packet.valid.eq(0)
+        payload = self.tlp.payload
+        header = payload.header
+        m.d.comb += self.free.eq(~self.tlp.valid)
+        with m.If(self.tlp.ready):
+            m.d.sync += self.tlp.valid.eq(0)
         with m.If(self.offer):
-            m.d.sync += [self.write_request.valid.eq(1), self.packet.valid.eq(1)]
+            m.d.sync += [
+                self.tlp.valid.eq(1),
+                payload.data.eq(self.entry.data),
+                payload.first.eq(1),
+                payload.last.eq(1),
+                header.type.eq(TLPType.MEM_WRITE),
+                header.requester_id.eq(self.requester_id),
+                header.address.eq(Cat(self.entry.address_low, self.entry.address_high)),
+                header.length_dw.eq(1),
+                header.first_be.eq(0xF),
+            ]
         return m

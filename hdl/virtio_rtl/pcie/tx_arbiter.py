@@ -2,140 +2,15 @@
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
+from ..lib.fall_through import FallThroughFIFO
 from ..lib.stream import SkidBuffer, StreamArbiter, StreamFIFO
 from ..types.tlp import FlowControlLimits, TLPHeader, tlp_beat, tlp_stream
+from .tx_admission import Admission
 
-__all__ = ["Admission", "TxArbiter"]
-
-_HEADER_BITS = 8
-_DATA_BITS = 12
-_NEED_BITS = 9  # 1024 dwords are 256 data credits
-
-
-class Admission(wiring.Component):
-    """Decide how many of the TLPs in one class's buffer may leave. [PCIe 3.0 §2.4.1, §2.6.1]
-
-    It sees the TLPs as events beside the buffer: arrived, departed. A TLP is admitted once all
-    posted TLPs with a smaller number have left (``ordered``) and its credits are there; the
-    credits are consumed then. Admission runs ahead of the buffer's output, so that it costs no
-    bubble.
-
-    Parameters
-    ----------
-    depth
-        TLPs that the buffer can hold.
-    ordered
-        The class must not overtake posted TLPs; else ``ticket`` and ``posted_left`` are ignored.
-    with_data
-        TLPs of the class need data credits; else ``data_need`` and ``data_limit`` are ignored.
-        An unordered class needs it.
-    ticket_bits
-        Bits of ``ticket`` and ``posted_left``; see ``TxArbiter`` for what suffices.
-
-    Ports
-    -----
-    arrived : in, 1 bit
-        The first beat of a TLP enters the buffer; ``data_need`` (9 bits, units of 16 bytes) and
-        ``ticket`` are valid.
-    departed : in, 1 bit
-        The last beat of a TLP leaves the buffer.
-    posted_left : in, ``ticket_bits``
-        Posted TLPs that have left, modulo.
-    header_limit, data_limit, infinite : in, 8, 12 and 1 bit
-        Credits of the class as in ``FlowControlLimits``; they count a cycle later.
-    admitted : out, 1 bit
-        The oldest TLP of the buffer may leave; stays high while it leaves.
-
-    One TLP per cycle; latency two cycles from ``arrived`` to ``admitted``.
-
-    Tickets are checked apart from credits: a TLP that waits for credits while any number of
-    posted TLPs pass would otherwise see its ticket wrap around.
-    """
-
-    def __init__(self, depth: int, *, ordered: bool, with_data: bool, ticket_bits: int):
-        if not (ordered or with_data):
-            raise ValueError("a class that is neither ordered nor limited by data needs no gate")
-        self.depth = depth
-        self.ordered = ordered
-        self.with_data = with_data
-        super().__init__(
-            {
-                "arrived": In(1),
-                "data_need": In(_NEED_BITS),
-                "ticket": In(ticket_bits),
-                "departed": In(1),
-                "posted_left": In(ticket_bits),
-                "header_limit": In(_HEADER_BITS),
-                "data_limit": In(_DATA_BITS),
-                "infinite": In(1),
-                "admitted": Out(1),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        admit = Signal()
-        in_order = Signal()
-        has_header = Signal()
-        has_data = Signal()
-
-        # Neither FIFO can overflow: its entry goes before the TLP leaves the buffer.
-        if self.with_data:
-            m.submodules.needs = needs = SyncFIFO(width=_NEED_BITS, depth=self.depth)
-            data_consumed = Signal(_DATA_BITS)
-            data_room = Signal(_DATA_BITS)  # of the cycle before: too little at worst
-            data_after = Signal(_DATA_BITS)
-            m.d.comb += [
-                needs.w_data.eq(self.data_need),
-                needs.w_en.eq(self.arrived),
-                needs.r_en.eq(admit),
-                data_after.eq(data_room - needs.r_data),
-                has_data.eq(~data_after[-1]),
-            ]
-            m.d.sync += data_room.eq(self.data_limit - data_consumed)
-            with m.If(admit):
-                m.d.sync += [
-                    data_consumed.eq(data_consumed + needs.r_data),
-                    data_room.eq(self.data_limit - data_consumed - needs.r_data),
-                ]
-        else:
-            m.d.comb += has_data.eq(1)
-
-        if self.ordered:
-            m.submodules.tickets = tickets = SyncFIFO(width=len(self.ticket), depth=self.depth)
-            reached = Signal()
-            posted_since = Signal(len(self.ticket))
-            behind_posted = Signal(range(self.depth + 1))
-            m.d.comb += [
-                tickets.w_data.eq(self.ticket),
-                tickets.w_en.eq(self.arrived),
-                posted_since.eq(self.posted_left - tickets.r_data),
-                reached.eq(tickets.r_rdy & ~posted_since[-1]),
-                tickets.r_en.eq(reached),
-                in_order.eq(reached | behind_posted.any()),
-            ]
-            m.d.sync += behind_posted.eq(behind_posted + reached - admit)
-        else:
-            m.d.comb += in_order.eq(needs.r_rdy)
-
-        header_consumed = Signal(_HEADER_BITS)
-        header_after = Signal(_HEADER_BITS, init=-1)
-        m.d.comb += [
-            has_header.eq(~header_after[-1]),
-            admit.eq(in_order & (self.infinite | (has_header & has_data))),
-        ]
-        m.d.sync += header_after.eq(self.header_limit - header_consumed - admit - 1)
-        waiting = Signal(range(self.depth + 1))
-        m.d.sync += [
-            header_consumed.eq(header_consumed + admit),
-            waiting.eq(waiting + admit - self.departed),
-        ]
-        m.d.comb += self.admitted.eq(waiting.any())
-        return m
+__all__ = ["TxArbiter"]
 
 
 class TxArbiter(wiring.Component):
@@ -154,7 +29,10 @@ class TxArbiter(wiring.Component):
     Ports
     -----
     posted : in, ``tlp_stream(width)``
-        Memory writes (and messages).
+        Memory writes.
+    message : in, ``tlp_stream(width)``
+        Interrupt messages, posted as well; round robin by TLP with ``posted``. In what follows
+        they are posted TLPs like all others.
     nonposted : in, ``tlp_stream(width)``
         Read requests: one beat, only the header counts.
     completion_bar, completion_config : in, ``tlp_stream(width)``
@@ -166,8 +44,9 @@ class TxArbiter(wiring.Component):
     busy : out, 1 bit
         A beat is inside, or the rest of a TLP has yet to come.
 
-    One beat per cycle without a bubble between TLPs, single-beat TLPs included. Latency three
-    cycles from an accepted beat to ``tlp``. Round robin by TLP between posted, read requests and
+    One beat per cycle without a bubble between TLPs, single-beat TLPs included. Latency from an
+    accepted beat to ``tlp`` two cycles for posted TLPs, and for reads that find no posted TLP
+    ahead; three for completions. Round robin by TLP between posted, read requests and
     completions; round robin between the two inputs of completions.
 
     Order: each class keeps its order. A read request or completion whose first beat is accepted
@@ -195,6 +74,7 @@ class TxArbiter(wiring.Component):
         super().__init__(
             {
                 "posted": In(tlp_stream(width)),
+                "message": In(tlp_stream(width)),
                 "nonposted": In(tlp_stream(width)),
                 "completion_bar": In(tlp_stream(width)),
                 "completion_config": In(tlp_stream(width)),
@@ -213,23 +93,26 @@ class TxArbiter(wiring.Component):
         posted_entered = Signal(ticket_bits)
         posted_left = Signal(ticket_bits)
 
-        m.submodules.posted_buffer = posted = StreamFIFO(beat, self.depth)
+        m.submodules.posted_buffer = posted = FallThroughFIFO(beat, self.depth)
         m.submodules.completion_buffer = completion = StreamFIFO(beat, self.depth)
-        m.submodules.read_buffer = read = StreamFIFO(TLPHeader, self.read_depth)
+        m.submodules.read_buffer = read = FallThroughFIFO(TLPHeader, self.read_depth)
+        m.submodules.posted_merge = posted_merge = StreamArbiter(beat, 2, packets=True)
         m.submodules.completion_merge = merge = StreamArbiter(beat, 2, packets=True)
         m.submodules.order = order = StreamArbiter(beat, 3, packets=True)
         m.submodules.output_skid = skid = SkidBuffer(beat)
         m.submodules.posted_admission = posted_admission = Admission(
-            self.depth, ordered=False, with_data=True, ticket_bits=ticket_bits
+            self.depth, ordered=False, with_data=True, early=True, ticket_bits=ticket_bits
         )
         m.submodules.read_admission = read_admission = Admission(
-            self.read_depth, ordered=True, with_data=False, ticket_bits=ticket_bits
+            self.read_depth, ordered=True, with_data=False, early=True, ticket_bits=ticket_bits
         )
         m.submodules.completion_admission = completion_admission = Admission(
-            self.depth, ordered=True, with_data=True, ticket_bits=ticket_bits
+            self.depth, ordered=True, with_data=True, early=False, ticket_bits=ticket_bits
         )
 
-        wiring.connect(m, wiring.flipped(self.posted), posted.input)
+        wiring.connect(m, wiring.flipped(self.posted), posted_merge.input_0)
+        wiring.connect(m, wiring.flipped(self.message), posted_merge.input_1)
+        wiring.connect(m, posted_merge.output, posted.input)
         wiring.connect(m, wiring.flipped(self.completion_bar), merge.input_0)
         wiring.connect(m, wiring.flipped(self.completion_config), merge.input_1)
         wiring.connect(m, merge.output, completion.input)
@@ -292,6 +175,7 @@ class TxArbiter(wiring.Component):
         unfinished = Signal()
         with m.If(order.output.valid & order.output.ready):
             m.d.sync += unfinished.eq(~order.output.payload.last)
-        held = Cat(posted.level, read.level, completion.level, skid.output.valid, unfinished)
+        buffers = (posted.output.valid, read.output.valid, completion.level, skid.output.valid)
+        held = Cat(*buffers, unfinished)
         m.d.comb += self.busy.eq(held.any())
         return m

@@ -5,10 +5,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from virtio_model.spec import pci
+from virtio_rtl.lib.fall_through import FallThroughFIFO
 from virtio_rtl.transport.queue_table import VectorLookup
 from virtio_rtl.types.virtqueue import InterruptRequest
 
 __all__ = ["InterruptRouter"]
+
+_DEPTH = 4
 
 
 class InterruptRouter(wiring.Component):
@@ -40,8 +43,7 @@ class InterruptRouter(wiring.Component):
         Nothing is inside.
 
     One request per cycle; order is kept; a vector stands at the output two cycles after its
-    request. Settings count as they are one cycle after the request was taken, or later while the
-    output is stalled.
+    request. Settings count as they are one cycle after the request was taken.
     """
 
     request: In(stream.Signature(InterruptRequest))
@@ -56,26 +58,24 @@ class InterruptRouter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.vectors = vectors = FallThroughFIFO(11, _DEPTH)
+        wiring.connect(m, vectors.output, wiring.flipped(self.vector))
         looking = Signal(InterruptRequest)
         looking_valid = Signal()
-        advance = ~self.vector.valid | self.vector.ready
-        m.d.comb += [
-            self.request.ready.eq(advance),
-            # A stalled request asks again, so that its answer stays up.
-            self.vector_lookup.queue.eq(Mux(advance, self.request.payload.queue, looking.queue)),
-            self.idle.eq(~looking_valid & ~self.vector.valid),
-        ]
         mapped = Mux(looking.config, self.config_vector, self.vector_lookup.vector)
-        deciding = looking_valid & advance & self.enable
-        with m.If(advance):
-            m.d.sync += [
-                looking.eq(self.request.payload),
-                looking_valid.eq(self.request.valid),
-                self.vector.payload.eq(mapped),
-                self.vector.valid.eq(deciding & self.msix_enable & (mapped != pci.NO_VECTOR)),
-            ]
+        deciding = looking_valid & self.enable
         m.d.comb += [
+            # Room for the one that is looked up and for this one, beside the two that may wait.
+            self.request.ready.eq(vectors.level < _DEPTH - 2),
+            self.vector_lookup.queue.eq(self.request.payload.queue),
+            vectors.input.payload.eq(mapped),
+            vectors.input.valid.eq(deciding & self.msix_enable & (mapped != pci.NO_VECTOR)),
             self.queue_event.eq(deciding & ~looking.config & ~self.msix_enable),
             self.config_event.eq(deciding & looking.config),
+            self.idle.eq(~looking_valid & ~self.vector.valid),
+        ]
+        m.d.sync += [
+            looking.eq(self.request.payload),
+            looking_valid.eq(self.request.valid & self.request.ready),
         ]
         return m
