@@ -12,6 +12,7 @@ import pytest
 from cocotb.triggers import RisingEdge
 from register_helper import RegisterInitiator, RegisterMemory, load, store
 
+from lib.port import reader
 from lib.sim import params, simulate
 from lib.streams import cycles, reset, start_clock
 from virtio_model.spec import net, pci
@@ -170,6 +171,34 @@ async def arbiter_passes_nothing_during_a_read(dut: Any) -> None:
     assert len(memory.log) == 2
 
 
+@cocotb.test(timeout_time=100, timeout_unit="us")
+async def arbiter_takes_turns(dut: Any) -> None:
+    """The bus is parked at initiator 0; under load each gets every count-th cycle."""
+    start_clock(dut)
+    await reset(dut)
+    count = params().count
+    memory = RegisterMemory(dut, "bus")
+    buses = [RegisterInitiator(dut, f"initiator_{index}") for index in range(count)]
+    asked = reader(dut.initiator_0__request__valid)
+    passed = reader(dut.bus__request__valid)
+    for _ in range(3):
+        buses[0].request.queue([{"address": 0, "write": 1, "data": 0, "byte_enable": 15}])
+        while not asked():
+            await RisingEdge(dut.clk)
+        assert passed()
+        await cycles(dut, 5)
+    start = len(memory.log)
+    for index, bus in enumerate(buses):
+        bus.request.queue(
+            {"address": 4 * index, "write": 1, "data": i, "byte_enable": 15} for i in range(32)
+        )
+    while not asked():
+        await RisingEdge(dut.clk)
+    await cycles(dut, 32 * count + 2)
+    order = [request.address // 4 for request in memory.log[start:]]
+    assert order == list(range(count)) * 32
+
+
 def test_decoder() -> None:
     """The decoder in simulation."""
     simulate(
@@ -189,7 +218,7 @@ def test_decoder() -> None:
 def test_arbiter(count: int) -> None:
     """The arbiter in simulation."""
     context = {"what": "arbiter", "count": count}
-    tests = ["arbiter_answers_who_asked", "writes_pass_one_a_cycle"]
+    tests = ["arbiter_answers_who_asked", "writes_pass_one_a_cycle", "arbiter_takes_turns"]
     if count > 1:
         tests.append("arbiter_passes_nothing_during_a_read")
     name = f"regs_arbiter_{count}"

@@ -203,7 +203,7 @@ async def accesses_back_to_back_match_the_model(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def writes_take_two_cycles(dut: Any) -> None:
-    """32 writes back to back: one every second cycle."""
+    """32 writes back to back: one every second cycle, the first one cycle after it came."""
     bench = Bench(dut)
     await bench.start()
     await bench.bus.read(0)
@@ -212,7 +212,9 @@ async def writes_take_two_cycles(dut: Any) -> None:
     )
     while not int(dut.bus__request__valid.value):
         await RisingEdge(dut.clk)
-    await cycles(dut, 63)
+    await cycles(dut, 62)
+    assert bench.bus.request.count == 1 + 31
+    await cycles(dut, 2)
     assert bench.bus.request.count == 1 + 32
 
 

@@ -29,7 +29,7 @@ async def start(dut: Any, stall: float = 0.0) -> RegisterInitiator:
 
 def lag() -> int:
     """How many cycles a read may lag."""
-    return max(params().count, 4) + 3
+    return max(params().count, 4) + 4
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

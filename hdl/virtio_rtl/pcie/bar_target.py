@@ -1,14 +1,13 @@
 """Memory requests to the BAR become register accesses; read data become completions."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..lib.stream import SkidBuffer
 from ..types.pcie import FunctionControl
-from ..types.regbus import RegisterBus, RegisterRequest
+from ..types.regbus import RegisterBus
 from ..types.tlp import CompletionStatus, TLPType, tlp_stream
 from .bar_request import READ_DWORDS_MAX, CompletionFields, RequestCheck, Verdict
 
@@ -49,7 +48,7 @@ class BarTarget(wiring.Component):
     completion : out, ``tlp_stream(width)``
         Offered only when complete: no bubble inside a TLP.
     bus : ``RegisterBus``, initiator
-        ``address`` is the byte offset in the BAR. Requests are registered.
+        ``address`` is the byte offset in the BAR.
     control : in, ``FunctionControl``
         ``memory_enable``; ``requester_id`` is the completer id. Sampled at each request's first
         beat, like ``bar_base``.
@@ -60,7 +59,7 @@ class BarTarget(wiring.Component):
         it was posted), per poisoned write that was dropped, per read refused as too long.
 
     Writes of 1 to 1024 dwords become dword writes with the byte enables of the request, lowest
-    address first, one a cycle, also across TLPs. Latency two cycles from beat to ``bus.request``.
+    address first, one a cycle, also across TLPs. Latency one cycle from beat to ``bus.request``.
 
     Reads of 1 to 32 dwords become dword reads, one at a time, and one completion. A dword with no
     byte enabled makes no access, neither written nor read; it reads as 0. A longer read is
@@ -98,21 +97,21 @@ class BarTarget(wiring.Component):
         offset_bits = self.bar_bytes.bit_length() - 1
         m.submodules.check = check = RequestCheck(self.bar_bytes)
         m.submodules.fields = fields = CompletionFields()
-        m.submodules.bus_skid = access = SkidBuffer(RegisterRequest)
         m.submodules.read_data = read_data = Memory(
             shape=self.width, depth=READ_DWORDS_MAX // lanes, init=[]
         )
         store = read_data.write_port(granularity=32)
         load = read_data.read_port(domain="comb")
-        wiring.connect(m, access.output, wiring.flipped(self.bus.request))
 
+        access = self.bus.request
         requests = self.requests
         incoming = requests.payload.header
         request = Signal(_Request)
         offset = Signal(offset_bits - 2)  # of the dword at hand, in the BAR
         index = Signal(range(READ_DWORDS_MAX))  # of the dword at hand, in the request, modulo
         remaining = Signal(11)  # dwords of the request, the one at hand included
-        at_first = Signal()
+        final = Signal()  # the dword at hand is the request's last
+        byte_enable = Signal(4)  # of the dword at hand
         payload = Signal(self.width)  # what is left of the beat, the dword at hand in lane 0
         beat_last = Signal()  # the beat at hand is the TLP's last
         row = Signal(range(READ_DWORDS_MAX // lanes))  # beat of the completion
@@ -121,24 +120,16 @@ class BarTarget(wiring.Component):
             check.header.eq(incoming),
             check.memory_enable.eq(self.control.memory_enable),
             check.bar_base.eq(self.bar_base),
-        ]
-
-        byte_enable = Signal(4)
-        final = Signal()
-        m.d.comb += [
-            final.eq(remaining == 1),
-            byte_enable.eq(
-                Mux(at_first, request.first_be, Mux(final, request.last_be, Const(0xF, 4)))
-            ),
-            access.input.payload.address.eq(offset << 2),
-            access.input.payload.byte_enable.eq(byte_enable),
-            access.input.payload.data.eq(payload[:32]),
+            access.payload.address.eq(offset << 2),
+            access.payload.byte_enable.eq(byte_enable),
+            access.payload.data.eq(payload[:32]),
         ]
         next_dword = [
             offset.eq(offset + 1),
             index.eq(index + 1),
             remaining.eq(remaining - 1),
-            at_first.eq(0),
+            final.eq(remaining == 2),
+            byte_enable.eq(Mux(remaining == 2, request.last_be, 0xF)),
             payload.eq(payload >> 32),
         ]
         next_beat = [payload.eq(requests.payload.data), beat_last.eq(requests.payload.last)]
@@ -179,7 +170,8 @@ class BarTarget(wiring.Component):
                     offset.eq(incoming.address[2:offset_bits]),
                     index.eq(0),
                     remaining.eq(incoming.length_dw),
-                    at_first.eq(1),
+                    final.eq(incoming.length_dw == 1),
+                    byte_enable.eq(incoming.first_be),
                     *next_beat,
                 ]
                 # By type alone: the verdict takes its time and is first looked at a cycle later.
@@ -199,10 +191,10 @@ class BarTarget(wiring.Component):
                 effective = permitted & byte_enable.any()
                 lane_last = index % lanes == lanes - 1
                 m.d.comb += [
-                    access.input.valid.eq(effective),
-                    access.input.payload.write.eq(1),
+                    access.valid.eq(effective),
+                    access.payload.write.eq(1),
                 ]
-                with m.If(access.input.ready | ~effective):
+                with m.If(access.ready | ~effective):
                     m.d.sync += next_dword
                     with m.If(beat_last & (final | lane_last | ~permitted)):
                         accept()
@@ -233,13 +225,13 @@ class BarTarget(wiring.Component):
                     m.next = "COMPLETE"
 
             with m.State("READ"):
-                m.d.comb += access.input.valid.eq(byte_enable.any())
+                m.d.comb += access.valid.eq(byte_enable.any())
                 with m.If(~byte_enable.any()):
                     m.d.comb += [store_dword.eq(1), store.data.eq(0)]
                     m.d.sync += next_dword
                     with m.If(final):
                         m.next = "COMPLETE"
-                with m.Elif(access.input.ready):
+                with m.Elif(access.ready):
                     m.next = "RESPONSE"
 
             with m.State("RESPONSE"):
@@ -261,6 +253,15 @@ class BarTarget(wiring.Component):
                         m.d.sync += row.eq(0)
                         m.next = "ACCEPT"
 
+        # Registered: a completion is not offered before the second cycle after its request.
+        byte_count = Signal(13)
+        lower_address = Signal(7)
+        last_row = Signal.like(row)
+        m.d.sync += [
+            byte_count.eq(fields.byte_count),
+            lower_address.eq(fields.lower_address),
+            last_row.eq((request.length_dw - 1) >> exact_log2(lanes)),
+        ]
         m.d.comb += [
             fields.memory_read.eq(request.memory_read),
             fields.address.eq(request.address),
@@ -281,8 +282,8 @@ class BarTarget(wiring.Component):
             answer.requester_id.eq(request.requester_id),
             answer.tag.eq(request.tag),
             answer.completer_id.eq(request.completer_id),
-            answer.byte_count.eq(fields.byte_count),
-            answer.lower_address.eq(fields.lower_address),
+            answer.byte_count.eq(byte_count),
+            answer.lower_address.eq(lower_address),
         ]
         with m.Switch(verdict):
             with m.Case(Verdict.READ):
@@ -290,7 +291,7 @@ class BarTarget(wiring.Component):
                     answer.type.eq(TLPType.COMPLETION_DATA),
                     answer.status.eq(CompletionStatus.SUCCESS),
                     answer.length_dw.eq(request.length_dw),
-                    completion.last.eq(row == (request.length_dw - 1) >> exact_log2(lanes)),
+                    completion.last.eq(row == last_row),
                 ]
             with m.Case(Verdict.ABORT):
                 m.d.comb += answer.status.eq(CompletionStatus.COMPLETER_ABORT)

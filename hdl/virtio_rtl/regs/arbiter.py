@@ -4,8 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from virtio_rtl.lib.stream import StreamArbiter
-from virtio_rtl.types.regbus import RegisterBus, RegisterRequest
+from virtio_rtl.types.regbus import RegisterBus
 
 __all__ = ["BusArbiter"]
 
@@ -23,8 +22,12 @@ class BusArbiter(wiring.Component):
     initiator_0 ... initiator_{count-1}: In(RegisterBus)
     bus: Out(RegisterBus)
 
-    Combinational; one write per cycle. After a read nothing passes until its answer was taken,
-    so an initiator's accesses keep their order and nobody can get another one's answer.
+    The bus is parked at initiator 0, whose accesses pass combinationally; another one gets it in
+    the cycle after it has asked, when no access is offered or an access ends. While nobody else
+    asks, one write per cycle. Who owns the bus is registered: no ``ready`` depends on a ``valid``.
+
+    After a read nothing passes until its answer was taken, so an initiator's accesses keep their
+    order and nobody can get another one's answer.
     """
 
     def __init__(self, count: int):
@@ -36,26 +39,38 @@ class BusArbiter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.arbiter = arbiter = StreamArbiter(RegisterRequest, self.count)
+        initiators = [getattr(self, f"initiator_{index}") for index in range(self.count)]
         request, response = self.bus.request, self.bus.response
+        owner = Signal(range(max(self.count, 2)))
+        following = Signal.like(owner)
         reading = Signal()
-        owner = Signal.like(arbiter.grant)
-        m.d.comb += [
-            request.payload.eq(arbiter.output.payload),
-            request.valid.eq(arbiter.output.valid & ~reading),
-            arbiter.output.ready.eq(request.ready & ~reading),
-        ]
-        for index in range(self.count):
-            initiator = getattr(self, f"initiator_{index}")
-            wiring.connect(m, wiring.flipped(initiator.request), getattr(arbiter, f"input_{index}"))
+        with m.Switch(owner):
+            for index, initiator in enumerate(initiators):
+                with m.Case(index):
+                    m.d.comb += [
+                        request.payload.eq(initiator.request.payload),
+                        request.valid.eq(initiator.request.valid & ~reading),
+                        initiator.request.ready.eq(request.ready & ~reading),
+                        initiator.response.valid.eq(response.valid & reading),
+                        response.ready.eq(initiator.response.ready & reading),
+                    ]
+                    with m.If(initiator.request.valid):
+                        m.d.comb += following.eq(index)
+                    # From the lowest to the highest priority: the last match wins.
+                    for step in reversed(range(1, self.count)):
+                        candidate = (index + step) % self.count
+                        with m.If(initiators[candidate].request.valid):
+                            m.d.comb += following.eq(candidate)
+        for initiator in initiators:
             m.d.comb += initiator.response.payload.eq(response.payload)
-            with m.If(reading & (owner == index)):
-                m.d.comb += [
-                    initiator.response.valid.eq(response.valid),
-                    response.ready.eq(initiator.response.ready),
-                ]
-        with m.If(response.valid & response.ready):
-            m.d.sync += reading.eq(0)
-        with m.If(request.valid & request.ready & ~request.payload.write):
-            m.d.sync += [reading.eq(1), owner.eq(arbiter.grant)]
+
+        # What was offered stays offered until it is taken.
+        with m.If(reading):
+            with m.If(response.valid & response.ready):
+                m.d.sync += [reading.eq(0), owner.eq(following)]
+        with m.Elif(~request.valid | request.ready):
+            with m.If(request.valid & ~request.payload.write):
+                m.d.sync += reading.eq(1)
+            with m.Else():
+                m.d.sync += owner.eq(following)
         return m

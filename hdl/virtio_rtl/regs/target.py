@@ -26,8 +26,9 @@ class RegisterTarget(wiring.Component):
     hold: In(1)
         Take nothing.
 
-    A write may be taken every cycle, a read every cycle while its answers are taken; the answer
-    follows one cycle after the strobe.
+    A write may be taken every cycle, a read every second cycle (an initiator has one outstanding
+    anyway); the answer follows one cycle after the strobe. ``request.ready`` does not depend on
+    ``response.ready``.
     """
 
     bus: In(RegisterBus())
@@ -41,17 +42,16 @@ class RegisterTarget(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         request, response = self.bus.request, self.bus.response
-        free = ~response.valid | response.ready
         m.d.comb += [
             self.request.eq(request.payload),
             self.waiting.eq(request.valid),
             # Apart from each other, so that a write does not wait in logic for the answers' path.
-            self.read.eq(request.valid & ~request.payload.write & ~self.hold & free),
+            self.read.eq(request.valid & ~request.payload.write & ~self.hold & ~response.valid),
             self.write.eq(request.valid & request.payload.write & ~self.hold),
-            request.ready.eq(~self.hold & (request.payload.write | free)),
+            request.ready.eq(~self.hold & (request.payload.write | ~response.valid)),
         ]
-        with m.If(free):
-            m.d.sync += response.valid.eq(self.read)
+        with m.If(response.ready):
+            m.d.sync += response.valid.eq(0)
         with m.If(self.read):
-            m.d.sync += response.payload.eq(self.read_data)
+            m.d.sync += [response.valid.eq(1), response.payload.eq(self.read_data)]
         return m

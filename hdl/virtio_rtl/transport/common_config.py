@@ -60,7 +60,8 @@ class CommonConfig(wiring.Component):
         Virtqueues enabled while DRIVER_OK is set. To be taken in finite time: the next such write
         waits for it.
 
-    One write every second cycle; reads answer in the cycle after they are taken.
+    Every access is decoded in the cycle before it is done: one write every second cycle, and a
+    read two cycles behind a write. A read is sampled in that cycle and answers two cycles later.
 
     ``config_generation`` counts up at the first read of the device configuration after a change;
     it survives a device reset, so that a number is not soon used twice.
@@ -116,20 +117,26 @@ class CommonConfig(wiring.Component):
 
         def writes(name):
             """A write that counts touches the field."""
-            return writing & touched(_FIELDS[name], request, _REGION_BITS)
+            touching = Signal(name=f"touches_{name}")
+            m.d.sync += touching.eq(touched(_FIELDS[name], request, _REGION_BITS))
+            return writing & touching
 
         # What a write changes is readable two cycles later: through the table's memories, and
         # through the verdict on the features.
         settling = Signal()
         m.d.sync += settling.eq(target.write)
-        event_waits = self.queue_enabled.valid & ~self.queue_enabled.ready
         at_enable = request.address[2:_REGION_BITS] == _FIELDS["queue_enable"].offset // 4
-        m.d.comb += target.hold.eq(
-            settling
+        event_waits = self.queues.enabling | self.queue_enabled.valid
+        blocked = (
+            (settling & ~request.write)
             | self.queues_busy
             | status.hold
+            | status.clear
             | (request.write & at_enable & event_waits & self.driver_ok)
         )
+        decoded = Signal()
+        m.d.sync += decoded.eq(target.waiting & ~target.read & ~target.write & ~blocked)
+        m.d.comb += target.hold.eq(~decoded)
         writing = target.write & ~status.reset_request
 
         selects = {
@@ -169,7 +176,8 @@ class CommonConfig(wiring.Component):
             self.clear.eq(status.clear),
         ]
 
-        in_structure = request.address[:_REGION_BITS] < pci.COMMON_CFG_SIZE
+        in_structure = Signal()
+        m.d.sync += in_structure.eq(request.address[:_REGION_BITS] < pci.COMMON_CFG_SIZE)
         m.d.comb += [
             self.queues.select.eq(selects["queue_select"]),
             self.queues.request.eq(request),
@@ -211,6 +219,8 @@ class CommonConfig(wiring.Component):
             "device_status": status.status,
             "config_generation": generation,
         }
+        sample = Signal(32)
+        m.d.sync += target.read_data.eq(sample)
         with m.Switch(request.address[2:_REGION_BITS]):
             for dword in range(_DWORDS):
                 plain = any(_FIELDS[name].offset // 4 == dword for name in values)
@@ -219,5 +229,5 @@ class CommonConfig(wiring.Component):
                         read_data = dword_value(pci.COMMON_CFG, values, dword)
                     else:  # banked, or of a feature that is not offered
                         read_data = self.queues.read_data
-                    m.d.comb += target.read_data.eq(read_data)
+                    m.d.comb += sample.eq(read_data)
         return m

@@ -36,7 +36,7 @@ class Counters(wiring.Component):
         Strobe: all counters to 0 (function reset; a device reset leaves them alone).
 
     Events gather in small counters that are added to the memory in turn, so that one adder serves
-    all: an event shows in reads that begin ``max(len(counters), 4) + 3`` cycles later. After
+    all: an event shows in reads that begin ``max(len(counters), 4) + 4`` cycles later. After
     ``rst`` and ``clear`` all start from 0; for one turn and three cycles reads wait and events
     are not counted. Reads take two cycles; past the last counter they answer 0; writes are
     dropped.
@@ -76,6 +76,11 @@ class Counters(wiring.Component):
         with m.If(self.clear):
             m.d.sync += clearing.eq(turn + 3)
 
+        # Strobes come at the end of long logic; what they do here starts from a register.
+        events = Signal.like(self.events)
+        counting = Signal()
+        m.d.sync += [events.eq(self.events), counting.eq(clearing == 0)]
+
         gathered = [Signal(range(turn + 1), name=f"gathered_{c.name}") for c in self.counters]
         amount = Signal.like(gathered[0])
         slot_read = Signal.like(slot)
@@ -86,7 +91,7 @@ class Counters(wiring.Component):
                     m.d.sync += amount.eq(pending)
         for number, pending in enumerate(gathered):
             kept = Mux(slot == number, 0, pending)
-            m.d.sync += pending.eq(Mux(clearing != 0, 0, kept + self._event(number)))
+            m.d.sync += pending.eq(Mux(counting, kept + events[self.counters[number].name], 0))
 
         total = Signal(max(self.bits, len(amount)) + 1)
         full = Signal()
@@ -114,6 +119,3 @@ class Counters(wiring.Component):
         with m.If(number < len(self.counters)):
             m.d.comb += target.read_data.eq(bus_port.data)
         return m
-
-    def _event(self, number):
-        return self.events[self.counters[number].name]

@@ -47,7 +47,7 @@ class NetConfig(wiring.Component):
     notify: Out(1)
         Strobe: a change that the driver wants to hear of.
 
-    Read-only; writes are dropped. One access per cycle.
+    Read-only; writes are dropped. One write per cycle, a read every second cycle.
 
     Limitations: no speed, duplex, receive-side scaling nor hash fields; ANNOUNCE is never set.
     """

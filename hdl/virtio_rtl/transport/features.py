@@ -1,8 +1,10 @@
 """Feature negotiation: what is offered, what the driver accepts, whether that can be served."""
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,7 +34,7 @@ class FeatureNegotiation(wiring.Component):
     Ports
     -----
     device_select, driver_select: In(32)
-        Word indices; words from 4 on have no features.
+        Word indices; words from 4 on have no features. They count from the next cycle on.
     device_word, driver_word: Out(32)
         Offered and accepted bits of the selected words.
     write: In(1), write_data: In(32)
@@ -79,21 +81,25 @@ class FeatureNegotiation(wiring.Component):
         m = Module()
         accepted = self.accepted
         beyond = Signal()  # the driver has accepted features in words that have none
-        with m.Switch(self.device_select):
-            for index in range(FEATURE_WORDS):
-                if word := spec.word(self.offered, index):
-                    with m.Case(index):
-                        m.d.comb += self.device_word.eq(word)
+        device_at = Signal(FEATURE_WORDS)  # one bit a word, none for those beyond
+        driver_at = Signal(FEATURE_WORDS)
+        for index in range(FEATURE_WORDS):
+            m.d.sync += [
+                device_at[index].eq(self.device_select == index),
+                driver_at[index].eq(self.driver_select == index),
+            ]
         writing = self.write & ~self.locked
-        with m.Switch(self.driver_select):
-            for index in range(FEATURE_WORDS):
-                with m.Case(index):
-                    m.d.comb += self.driver_word.eq(accepted.word_select(index, 32))
-                    with m.If(writing):
-                        m.d.sync += accepted.word_select(index, 32).eq(self.write_data)
-            with m.Default():
-                with m.If(writing):
-                    m.d.sync += beyond.eq(self.write_data != 0)
+        driver_words = []
+        for index in range(FEATURE_WORDS):
+            with m.If(device_at[index]):
+                m.d.comb += self.device_word.eq(spec.word(self.offered, index))
+            word = accepted.word_select(index, 32)
+            driver_words.append(Mux(driver_at[index], word, 0))
+            with m.If(writing & driver_at[index]):
+                m.d.sync += word.eq(self.write_data)
+        m.d.comb += self.driver_word.eq(reduce(or_, driver_words))
+        with m.If(writing & ~driver_at.any()):
+            m.d.sync += beyond.eq(self.write_data != 0)
         with m.If(self.clear):
             m.d.sync += [accepted.eq(0), beyond.eq(0)]
 

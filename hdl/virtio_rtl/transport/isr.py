@@ -32,7 +32,8 @@ class ISRStatus(wiring.Component):
         Interrupt Status of the PCI Status register: any bit while MSI-X is disabled.
 
     A read with byte 0 enabled clears the byte; an event in the same cycle stays for the next
-    read. Bits are set in the cycle after their strobe. One access per cycle.
+    read. Bits are set in the cycle after their strobe. One write per
+    cycle, a read every second cycle.
     """
 
     bus: In(RegisterBus())

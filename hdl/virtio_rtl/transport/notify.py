@@ -4,6 +4,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from virtio_rtl.lib.stream import SkidBuffer
 from virtio_rtl.regs.target import RegisterTarget
 from virtio_rtl.types.regbus import RegisterBus
 from virtio_rtl.types.virtqueue import Doorbell
@@ -30,8 +31,9 @@ class Notify(wiring.Component):
         cover the 16 bits of the index.
 
     16 and 32-bit writes count; the virtqueue is the low half of the value, wherever in the region
-    it was written. Reads answer 0. One doorbell per cycle, one cycle after the write; only an
-    untaken doorbell makes the bus wait, in the order of the writes.
+    it was written. Reads answer 0. One doorbell per cycle, one cycle after the write; only two
+    untaken doorbells make the bus wait, in the order of the writes. ``doorbell.ready`` and the
+    bus do not meet in logic.
 
     Limitation: no NOTIFICATION_DATA, so ``next_offset`` and ``next_wrap`` are 0.
     """
@@ -53,16 +55,14 @@ class Notify(wiring.Component):
         wiring.connect(m, wiring.flipped(self.bus), target.bus)
         index = target.request.data[:16]
         good = target.request.byte_enable[:2].all() & (index < self.queues)
-        free = ~self.doorbell.valid | self.doorbell.ready
+        m.submodules.buffer = buffer = SkidBuffer(Doorbell)
+        wiring.connect(m, buffer.output, wiring.flipped(self.doorbell))
         m.d.comb += [
-            target.hold.eq(~free & target.request.write & ~self.discard),
+            target.hold.eq(~buffer.input.ready & target.request.write & ~self.discard),
             self.bad_doorbell.eq(
                 target.write & ~self.discard & target.request.byte_enable.any() & ~good
             ),
+            buffer.input.valid.eq(target.write & good & ~self.discard),
+            buffer.input.payload.queue.eq(index),
         ]
-        taken = target.write & good & ~self.discard
-        with m.If(free):
-            m.d.sync += self.doorbell.valid.eq(taken)
-        with m.If(taken):
-            m.d.sync += self.doorbell.payload.queue.eq(index)
         return m

@@ -130,6 +130,8 @@ class QueueTable(wiring.Component):
         with m.If(self.clear):
             m.d.sync += [sweeping.eq(1), row.eq(0)]
 
+        # Left alone, tools make few virtqueues flip-flops, and a multiplexer for every reader.
+        style = {"ram_style": "distributed"} if self.queues <= 32 else {}
         write_index = Mux(sweeping, row, regs.select[:index_bits])
         stored = {}
         write_enable = {}
@@ -139,7 +141,7 @@ class QueueTable(wiring.Component):
 
         def column(name, bits, init, ports):
             """One memory of all virtqueues; ``ports``: index and output of each lookup."""
-            memory = Memory(shape=bits, depth=self.queues, init=[init] * self.queues)
+            memory = Memory(shape=bits, depth=self.queues, init=[init] * self.queues, attrs=style)
             m.submodules[name] = memory
             write_enable[name] = Signal(name=f"{name}_write")
             write_data[name] = Signal(bits, name=f"{name}_write_data")
