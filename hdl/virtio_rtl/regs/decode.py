@@ -1,12 +1,13 @@
 """Register bus decoder: one initiator in, one target per region out."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from virtio_rtl.lib.stream import SkidBuffer
 from virtio_rtl.regs.maps import BAR_BYTES, Region
 from virtio_rtl.types.regbus import RegisterBus, RegisterRequest
 
@@ -27,9 +28,10 @@ class BusDecoder(wiring.Component):
     <region name>: Out(RegisterBus)
         Addresses are passed on unchanged, relative to the BAR.
 
-    One access per cycle, one cycle later at its region; answers pass combinationally. All
-    accesses leave in order; a write may go to one region while another still owes the answer of
-    a read, a second read waits. Between the regions reads answer 0 and writes are dropped.
+    One access per cycle; accesses and answers pass combinationally. An access that its region
+    does not take at once waits here: ``bus.request.ready`` is registered. All accesses leave in
+    order; a write may go to one region while another still owes the answer of a read, a second
+    read waits. Between the regions reads answer 0 and writes are dropped.
     """
 
     def __init__(self, regions: Sequence[Region]):
@@ -50,44 +52,57 @@ class BusDecoder(wiring.Component):
         m = Module()
         unmapped = len(self.regions)
         decoded = data.StructLayout({"request": RegisterRequest, "hits": unmapped})
-        # Decoded before the register, so that a region's logic has the cycle for itself.
-        m.submodules.buffer = buffer = SkidBuffer(decoded)
-        m.d.comb += [
-            buffer.input.payload.request.eq(self.bus.request.payload),
-            buffer.input.payload.hits.eq(
-                Cat(_inside(self.bus.request.payload.address, region) for region in self.regions)
-            ),
-            buffer.input.valid.eq(self.bus.request.valid),
-            self.bus.request.ready.eq(buffer.input.ready),
-        ]
-        access = buffer.output
-        request, hits = access.payload.request, access.payload.hits
         response = self.bus.response
-        owner = Signal(range(unmapped + 1))
+        # An access goes to its region at once; if it is not taken there, it waits here, so that
+        # the bus does not wait for what the regions think of it.
+        waiting = Signal(decoded)
+        waits = Signal()
+        access = Signal(decoded)
+        access_valid = Signal()
+        access_ready = Signal()
+        address = self.bus.request.payload.address
+        m.d.comb += [
+            self.bus.request.ready.eq(~waits),
+            access_valid.eq(waits | self.bus.request.valid),
+            access.eq(waiting),
+        ]
+        with m.If(~waits):
+            m.d.comb += [
+                access.request.eq(self.bus.request.payload),
+                access.hits.eq(Cat(_inside(address, region) for region in self.regions)),
+            ]
+        m.d.sync += [waits.eq(access_valid & ~access_ready), waiting.eq(access)]
+
+        request, hits = access.request, access.hits
+        owing = Signal(unmapped + 1)  # who has not answered yet: one bit a region, one for none
         reading = Signal()
-        target = Signal.like(owner)
         go = ~(reading & ~request.write)
-        m.d.comb += [target.eq(unmapped), access.ready.eq(go)]
+        takes = []
+        answers = []
         for index, region in enumerate(self.regions):
             port = getattr(self, region.name)
             m.d.comb += [
                 port.request.payload.eq(request),
-                port.request.valid.eq(access.valid & go & hits[index]),
+                port.request.valid.eq(access_valid & go & hits[index]),
+                port.response.ready.eq(owing[index] & response.ready),
             ]
-            with m.If(hits[index]):
-                m.d.comb += [target.eq(index), access.ready.eq(go & port.request.ready)]
-            with m.If(reading & (owner == index)):
-                m.d.comb += [
-                    response.payload.eq(port.response.payload),
-                    response.valid.eq(port.response.valid),
-                    port.response.ready.eq(response.ready),
-                ]
-        with m.If(reading & (owner == unmapped)):
-            m.d.comb += [response.payload.eq(0), response.valid.eq(1)]
+            takes.append(hits[index] & port.request.ready)
+            answers.append(Mux(owing[index], port.response.payload, 0))
+        m.d.comb += [
+            access_ready.eq(go & (Cat(takes).any() | ~hits.any())),
+            response.payload.eq(reduce(or_, answers)),
+            response.valid.eq(
+                owing[unmapped]
+                | Cat(
+                    owing[index] & getattr(self, region.name).response.valid
+                    for index, region in enumerate(self.regions)
+                ).any()
+            ),
+        ]
         with m.If(response.valid & response.ready):
-            m.d.sync += reading.eq(0)
-        with m.If(access.valid & access.ready & ~request.write):
-            m.d.sync += [reading.eq(1), owner.eq(target)]
+            m.d.sync += [owing.eq(0), reading.eq(0)]
+        with m.If(access_valid & access_ready & ~request.write):
+            m.d.sync += [owing.eq(Cat(hits, ~hits.any())), reading.eq(1)]
         return m
 
 

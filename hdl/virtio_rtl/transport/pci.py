@@ -80,7 +80,7 @@ class PCITransport(wiring.Component):
     events: In(data.StructLayout({name: 1}))
         Strobes of ``counters``; only if there are any.
 
-    Latency from ``bus`` to ``doorbell``: two cycles, one doorbell per cycle; from ``interrupt``
+    Latency from ``bus`` to ``doorbell``: one cycle, one doorbell per cycle; from ``interrupt``
     to ``vector``: two cycles, one per cycle. One register access at a time and in order; see the
     rooms for what a read takes.
     """
