@@ -316,7 +316,7 @@ async def failed_reads_are_reported(dut) -> None:
         system.host.fault(at, at + 4, kind, count=1)
         system.net.send(random_frame(), cookie=0)
         await system.kick(1)
-        await cycles(dut, 7000 if kind == "drop" else 800)
+        await cycles(dut, 8000 if kind == "drop" else 800)  # 1.5 time-outs
         assert await error_status(system) == expected, kind
         if kind == "unexpected":
             assert not await system.pci.status() & DeviceStatus.DEVICE_NEEDS_RESET

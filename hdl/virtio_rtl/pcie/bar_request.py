@@ -114,7 +114,7 @@ class CompletionFields(wiring.Component):
         From the first to the last enabled byte, both included; 1 if there is none.
     lower_address : out, 7 bits: of the first enabled byte
 
-    Combinational.
+    The outputs are registered: one cycle behind the inputs.
     """
 
     memory_read: In(1)
@@ -150,11 +150,11 @@ class CompletionFields(wiring.Component):
             with m.Case("0001"):
                 m.d.comb += after.eq(3)
         with m.If(~self.memory_read):
-            m.d.comb += self.byte_count.eq(4)
+            m.d.sync += [self.byte_count.eq(4), self.lower_address.eq(0)]
         with m.Else():
-            m.d.comb += self.lower_address.eq(Cat(before, self.address))
+            m.d.sync += self.lower_address.eq(Cat(before, self.address))
             with m.If(single & ~self.first_be.any()):
-                m.d.comb += self.byte_count.eq(1)
+                m.d.sync += self.byte_count.eq(1)
             with m.Else():
-                m.d.comb += self.byte_count.eq((self.length_dw << 2) - (before + after))
+                m.d.sync += self.byte_count.eq((self.length_dw << 2) - (before + after))
         return m

@@ -112,6 +112,8 @@ class BarTarget(wiring.Component):
         remaining = Signal(11)  # dwords of the request, the one at hand included
         final = Signal()  # the dword at hand is the request's last
         byte_enable = Signal(4)  # of the dword at hand
+        enabled = Signal()  # any of them
+        permitted = Signal()  # the verdict is to write
         payload = Signal(self.width)  # what is left of the beat, the dword at hand in lane 0
         beat_last = Signal()  # the beat at hand is the TLP's last
         row = Signal(range(READ_DWORDS_MAX // lanes))  # beat of the completion
@@ -130,6 +132,7 @@ class BarTarget(wiring.Component):
             remaining.eq(remaining - 1),
             final.eq(remaining == 2),
             byte_enable.eq(Mux(remaining == 2, request.last_be, 0xF)),
+            enabled.eq((remaining != 2) | request.last_be.any()),
             payload.eq(payload >> 32),
         ]
         next_beat = [payload.eq(requests.payload.data), beat_last.eq(requests.payload.last)]
@@ -172,6 +175,8 @@ class BarTarget(wiring.Component):
                     remaining.eq(incoming.length_dw),
                     final.eq(incoming.length_dw == 1),
                     byte_enable.eq(incoming.first_be),
+                    enabled.eq(incoming.first_be.any()),
+                    permitted.eq(check.verdict == Verdict.WRITE),
                     *next_beat,
                 ]
                 # By type alone: the verdict takes its time and is first looked at a cycle later.
@@ -187,8 +192,7 @@ class BarTarget(wiring.Component):
                 accept()
 
             with m.State("WRITE"):
-                permitted = verdict == Verdict.WRITE
-                effective = permitted & byte_enable.any()
+                effective = permitted & enabled
                 lane_last = index % lanes == lanes - 1
                 m.d.comb += [
                     access.valid.eq(effective),
@@ -225,8 +229,8 @@ class BarTarget(wiring.Component):
                     m.next = "COMPLETE"
 
             with m.State("READ"):
-                m.d.comb += access.valid.eq(byte_enable.any())
-                with m.If(~byte_enable.any()):
+                m.d.comb += access.valid.eq(enabled)
+                with m.If(~enabled):
                     m.d.comb += [store_dword.eq(1), store.data.eq(0)]
                     m.d.sync += next_dword
                     with m.If(final):
@@ -253,15 +257,9 @@ class BarTarget(wiring.Component):
                         m.d.sync += row.eq(0)
                         m.next = "ACCEPT"
 
-        # Registered: a completion is not offered before the second cycle after its request.
-        byte_count = Signal(13)
-        lower_address = Signal(7)
+        # A completion is not offered before the second cycle after its request.
         last_row = Signal.like(row)
-        m.d.sync += [
-            byte_count.eq(fields.byte_count),
-            lower_address.eq(fields.lower_address),
-            last_row.eq((request.length_dw - 1) >> exact_log2(lanes)),
-        ]
+        m.d.sync += last_row.eq((request.length_dw - 1) >> exact_log2(lanes))
         m.d.comb += [
             fields.memory_read.eq(request.memory_read),
             fields.address.eq(request.address),
@@ -282,8 +280,8 @@ class BarTarget(wiring.Component):
             answer.requester_id.eq(request.requester_id),
             answer.tag.eq(request.tag),
             answer.completer_id.eq(request.completer_id),
-            answer.byte_count.eq(byte_count),
-            answer.lower_address.eq(lower_address),
+            answer.byte_count.eq(fields.byte_count),
+            answer.lower_address.eq(fields.lower_address),
         ]
         with m.Switch(verdict):
             with m.Case(Verdict.READ):

@@ -74,35 +74,34 @@ class BusDecoder(wiring.Component):
         m.d.sync += [waits.eq(access_valid & ~access_ready), waiting.eq(access)]
 
         request, hits = access.request, access.hits
-        owing = Signal(unmapped + 1)  # who has not answered yet: one bit a region, one for none
+        owing = Signal(unmapped + 1)  # whose answer counts while reading: a region, or nobody
         reading = Signal()
         go = ~(reading & ~request.write)
         takes = []
+        answered = [reading & owing[unmapped]]
         answers = []
         for index, region in enumerate(self.regions):
             port = getattr(self, region.name)
             m.d.comb += [
                 port.request.payload.eq(request),
                 port.request.valid.eq(access_valid & go & hits[index]),
-                port.response.ready.eq(owing[index] & response.ready),
+                # Nobody answers who was not asked.
+                port.response.ready.eq(response.ready),
             ]
             takes.append(hits[index] & port.request.ready)
+            answered.append(port.response.valid)
             answers.append(Mux(owing[index], port.response.payload, 0))
         m.d.comb += [
             access_ready.eq(go & (Cat(takes).any() | ~hits.any())),
             response.payload.eq(reduce(or_, answers)),
-            response.valid.eq(
-                owing[unmapped]
-                | Cat(
-                    owing[index] & getattr(self, region.name).response.valid
-                    for index, region in enumerate(self.regions)
-                ).any()
-            ),
+            response.valid.eq(Cat(answered).any()),
         ]
         with m.If(response.valid & response.ready):
-            m.d.sync += [owing.eq(0), reading.eq(0)]
+            m.d.sync += reading.eq(0)
         with m.If(access_valid & access_ready & ~request.write):
-            m.d.sync += [owing.eq(Cat(hits, ~hits.any())), reading.eq(1)]
+            m.d.sync += reading.eq(1)
+        with m.If(~reading):
+            m.d.sync += owing.eq(Cat(hits, ~hits.any()))
         return m
 
 

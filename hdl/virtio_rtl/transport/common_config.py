@@ -124,7 +124,6 @@ class CommonConfig(wiring.Component):
         # What a write changes is readable two cycles later: through the table's memories, and
         # through the verdict on the features.
         settling = Signal()
-        m.d.sync += settling.eq(target.write)
         at_enable = request.address[2:_REGION_BITS] == _FIELDS["queue_enable"].offset // 4
         event_waits = self.queues.enabling | self.queue_enabled.valid
         blocked = (
@@ -135,9 +134,15 @@ class CommonConfig(wiring.Component):
             | (request.write & at_enable & event_waits & self.driver_ok)
         )
         decoded = Signal()
-        m.d.sync += decoded.eq(target.waiting & ~target.read & ~target.write & ~blocked)
+        decoded_write = Signal()  # which is taken now: it stands since the cycle before
+        starts = target.waiting & ~target.read & ~decoded_write & ~blocked
+        m.d.sync += [
+            decoded.eq(starts),
+            decoded_write.eq(starts & request.write),
+            settling.eq(decoded_write),
+        ]
         m.d.comb += target.hold.eq(~decoded)
-        writing = target.write & ~status.reset_request
+        writing = decoded_write & ~status.reset_request
 
         selects = {
             name: Signal(_FIELDS[name].bits, name=name)
