@@ -83,9 +83,10 @@ class ReadEngine(wiring.Component):
     ----------------
     Completions of different reads come in any order; those of one read in the order of addresses,
     in pieces of any number of dwords. A client that does not take its packets stops no other one.
-    A failed read still delivers its length, with undefined bytes and ``error`` on the last beat of
-    the packet, in fact on all beats from the first failed read on. After a time-out or a malformed completion the tag stays out of use for another
-    time-out, through a reset, too; what comes for it is dropped.
+    A failed read still delivers its length, with undefined bytes and ``error`` on the packet's last
+    beat, in fact on all beats from the first failed read on. After a time-out or a malformed
+    completion the tag stays out of use for another time-out, through a reset, too; what comes for
+    it is dropped.
 
     [PCIe 3.0 §2.2.7, §2.2.9, §2.3.1.1, §2.3.2, §2.8]
 
