@@ -16,20 +16,21 @@ from virtqueue_helper import Moves, nothing_more, spread
 from lib.port import reader
 from lib.sim import simulate
 from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock
-from virtio_rtl.lib.stream import SkidBuffer, StreamArbiter, StreamFIFO
+from virtio_rtl.lib.stream import FallThroughFIFO, SkidBuffer, StreamArbiter, StreamFIFO
 from virtio_rtl.lib.sweep import ResetSweep
 
-DEPTHS = (1, 2, 3, 8, 17)
+DEPTHS = (1, 2, 3, 8, 17, 65, 66, 100)
+FALL_THROUGH = 5
 SWEEPS = (1, 2, 5, 64)
 BEAT = data.StructLayout({"source": 4, "number": 20, "last": 1})
 
 
 class Queues(wiring.Component):
-    """FIFOs of several depths, a skid buffer and sweeps side by side."""
+    """FIFOs of several depths, two kinds of buffer and sweeps side by side."""
 
     def __init__(self) -> None:
         signature = stream.Signature(unsigned(24))
-        names = [*(f"fifo_{depth}" for depth in DEPTHS), "skid"]
+        names = queue_names()
         super().__init__(
             {f"{name}_i": In(signature) for name in names}
             | {f"{name}_o": Out(signature) for name in names}
@@ -41,7 +42,10 @@ class Queues(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Wire them to the ports."""
         m = Module()
-        parts: dict[str, Any] = {"skid": SkidBuffer(unsigned(24))}
+        parts: dict[str, Any] = {
+            "skid": SkidBuffer(unsigned(24)),
+            "through": FallThroughFIFO(unsigned(24), FALL_THROUGH),
+        }
         for depth in DEPTHS:
             parts[f"fifo_{depth}"] = fifo = StreamFIFO(unsigned(24), depth)
             m.d.comb += getattr(self, f"level_{depth}").eq(fifo.level)
@@ -89,7 +93,7 @@ class Arbiters(wiring.Component):
 
 
 def queue_names() -> list[str]:
-    return [*(f"fifo_{depth}" for depth in DEPTHS), "skid"]
+    return [*(f"fifo_{depth}" for depth in DEPTHS), "skid", "through"]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -112,21 +116,22 @@ async def queues_keep_order_under_stalls(dut: Any) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def queues_hold_what_they_say(dut: Any) -> None:
     """Blocked, a FIFO takes `depth` entries and its level says so; a skid buffer takes two."""
+    others = {"skid": 2, "through": FALL_THROUGH}
     start_clock(dut)
     for name in queue_names():
         source = StreamSource(dut, f"{name}_i")
         sink = StreamSink(dut, f"{name}_o", stall=1.0)
         await reset(dut)
-        source.queue(range(40))
-        await cycles(dut, 60)
-        depth = 2 if name == "skid" else int(name.split("_")[1])
+        source.queue(range(140))
+        await cycles(dut, 160)
+        depth = others.get(name) or int(name.split("_")[1])
         assert source.count == depth, name
-        if name != "skid":
+        if name not in others:
             assert int(getattr(dut, f"level_{depth}").value) == depth
         sink.stall = 0.0
-        assert await sink.take(40) == list(range(40))
+        assert await sink.take(140) == list(range(140))
         await cycles(dut, 3)
-        if name != "skid":
+        if name not in others:
             assert int(getattr(dut, f"level_{depth}").value) == 0
         source.stop()
         sink.stop()
@@ -134,19 +139,30 @@ async def queues_hold_what_they_say(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def queues_pass_an_entry_a_cycle(dut: Any) -> None:
-    """Full rate from depth 3 on; one cycle through a skid buffer, two at most through a FIFO."""
+    """Full rate from depth 2 on; an empty queue is passed in one cycle, or falls through in none.
+
+    Neither changes after a stall.
+    """
     start_clock(dut)
     for name in queue_names():
         source, sink = StreamSource(dut, f"{name}_i"), StreamSink(dut, f"{name}_o")
         came, left = Moves(dut, f"{name}_i"), Moves(dut, f"{name}_o")
         await reset(dut)
-        source.queue(range(50))
-        await sink.take(50)
-        await cycles(dut, 2)
-        slow = 2 if name in ("fifo_1", "fifo_2") else 1
-        assert spread(came.cycles) <= slow * 50, name
-        assert spread(left.cycles) <= slow * 50, name
-        assert left.cycles[0] - came.cycles[0] <= (1 if name == "skid" else 2), name
+        slow = 2 if name == "fifo_1" else 1
+        latency = 0 if name == "through" else 1
+        for stalled in (0, 1, 20):
+            source.queue(range(50))
+            await cycles(dut, 10)
+            sink.stall = 1.0
+            await cycles(dut, stalled)
+            sink.stall = 0.0
+            await sink.take(50)
+            await cycles(dut, 2)
+            assert left.cycles[0] - came.cycles[0] == latency, name
+            assert spread(came.cycles) <= slow * 50 + stalled, name
+            assert spread(left.cycles) <= slow * 50 + stalled, name
+            came.cycles.clear()
+            left.cycles.clear()
         source.stop()
         sink.stop()
 
@@ -273,5 +289,7 @@ def test_stream(what: str) -> None:
 def test_refuses_nonsense() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         StreamFIFO(8, 0)
+    with pytest.raises(ValueError, match="at least 2"):
+        FallThroughFIFO(8, 1)
     with pytest.raises(ValueError, match="at least 1"):
         StreamArbiter(8, 0)

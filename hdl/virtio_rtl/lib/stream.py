@@ -1,11 +1,14 @@
 """Stream plumbing: FIFO, skid buffer, arbiter."""
 
-from amaranth.hdl import Module, Mux, Shape, ShapeLike, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Shape, ShapeLike, Signal, Value
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["SkidBuffer", "StreamArbiter", "StreamFIFO"]
+__all__ = ["FallThroughFIFO", "SkidBuffer", "StreamArbiter", "StreamFIFO"]
+
+_SHALLOW = 65
+"""Deepest queue in LUT memory: an output register and 64 entries."""
 
 
 class StreamFIFO(wiring.Component):
@@ -25,8 +28,10 @@ class StreamFIFO(wiring.Component):
     level
         Entries held, the one at the output included.
 
-    One entry per cycle in and out (one every two cycles if ``depth`` is 1 or 2); latency at most
-    two cycles when empty; order is kept.
+    One entry per cycle in and out (one every two cycles if ``depth`` is 1); latency one cycle when
+    empty; order is kept. ``input.ready`` and ``output.valid`` are registers. ``output.payload`` is
+    a register up to 65 entries; a deeper queue lies in block RAM, whose output it is, with the
+    multiplexer that shows an entry in the cycle after it was written.
     """
 
     def __init__(self, shape: ShapeLike, depth: int):
@@ -44,17 +49,147 @@ class StreamFIFO(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.fifo = fifo = SyncFIFOBuffered(
-            width=Shape.cast(self.shape).width, depth=self.depth
-        )
+        if self.depth == 1:
+            self._single(m)
+        elif self.depth <= _SHALLOW:
+            self._shallow(m)
+        else:
+            self._deep(m)
+        return m
+
+    def _single(self, m: Module) -> None:
+        full = Signal()
+        entry = Signal.like(Value.cast(self.input.payload))
         m.d.comb += [
-            fifo.w_data.eq(Value.cast(self.input.payload)),
-            fifo.w_en.eq(self.input.valid),
-            self.input.ready.eq(fifo.w_rdy),
-            Value.cast(self.output.payload).eq(fifo.r_data),
-            self.output.valid.eq(fifo.r_rdy),
-            fifo.r_en.eq(self.output.ready),
-            self.level.eq(fifo.level),
+            self.input.ready.eq(~full),
+            self.output.valid.eq(full),
+            Value.cast(self.output.payload).eq(entry),
+            self.level.eq(full),
+        ]
+        with m.If(~full):
+            m.d.sync += [entry.eq(Value.cast(self.input.payload)), full.eq(self.input.valid)]
+        with m.Elif(self.output.ready):
+            m.d.sync += full.eq(0)
+
+    def _shallow(self, m: Module) -> None:
+        """A register at the output, and memory for what has to wait behind it."""
+        width = Shape.cast(self.shape).width
+        push, pop, some = Signal(), Signal(), Signal()
+        count = self._count(m, push, pop, some, self.depth - 1)
+        memory = Memory(shape=width, depth=self.depth - 1, init=[])
+        m.submodules.memory = memory
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        head = Signal(width)
+        head_valid = Signal()
+        load = Signal()
+        incoming = Value.cast(self.input.payload)
+        m.d.comb += [
+            load.eq(~head_valid | self.output.ready),
+            push.eq(self.input.valid & self.input.ready & (~load | some)),
+            pop.eq(load & some),
+            write.en.eq(push),
+            write.data.eq(incoming),
+            Value.cast(self.output.payload).eq(head),
+            self.output.valid.eq(head_valid),
+            self.level.eq(count + head_valid),
+        ]
+        with m.If(push):
+            m.d.sync += write.addr.eq(_after(write.addr, self.depth - 1))
+        with m.If(pop):
+            m.d.sync += read.addr.eq(_after(read.addr, self.depth - 1))
+        with m.If(load):
+            m.d.sync += [
+                head.eq(Mux(some, read.data, incoming)),
+                head_valid.eq(some | self.input.valid),
+            ]
+
+    def _deep(self, m: Module) -> None:
+        """All in memory, which is read ahead of the output."""
+        width = Shape.cast(self.shape).width
+        push, pop, some = Signal(), Signal(), Signal()
+        count = self._count(m, push, pop, some, self.depth)
+        memory = Memory(shape=width, depth=self.depth, init=[])
+        m.submodules.memory = memory
+        write = memory.write_port()
+        read = memory.read_port(transparent_for=[write])
+        first = Signal.like(read.addr)
+        second = Signal.like(read.addr, init=1)
+        m.d.comb += [
+            push.eq(self.input.valid & self.input.ready),
+            pop.eq(self.output.ready & some),
+            write.en.eq(push),
+            write.data.eq(Value.cast(self.input.payload)),
+            read.addr.eq(Mux(pop, second, first)),
+            Value.cast(self.output.payload).eq(read.data),
+            self.output.valid.eq(some),
+            self.level.eq(count),
+        ]
+        with m.If(push):
+            m.d.sync += write.addr.eq(_after(write.addr, self.depth))
+        with m.If(pop):
+            m.d.sync += [first.eq(second), second.eq(_after(second, self.depth))]
+
+    def _count(self, m: Module, push: Signal, pop: Signal, some: Signal, depth: int) -> Signal:
+        """Count what memory holds; ``input.ready`` and ``some`` are registers beside the count."""
+        count = Signal(range(depth + 1))
+        room = Signal(init=1)
+        m.d.comb += self.input.ready.eq(room)
+        with m.If(push & ~pop):
+            m.d.sync += [count.eq(count + 1), some.eq(1), room.eq(count != depth - 1)]
+        with m.Elif(pop & ~push):
+            m.d.sync += [count.eq(count - 1), some.eq(count != 1), room.eq(1)]
+        return count
+
+
+def _after(address: Signal, depth: int) -> Value:
+    """Return the next address of a circular memory."""
+    if depth == 1:
+        return Const(0)
+    if depth.bit_count() == 1:
+        return address + 1
+    return Mux(address == depth - 1, 0, address + 1)
+
+
+class FallThroughFIFO(wiring.Component):
+    """Queue that an entry passes in the same cycle when nothing is ahead of it.
+
+    Parameters
+    ----------
+    shape
+        Payload shape.
+    depth
+        Entries that can wait, at least 2.
+
+    Ports
+    -----
+    input, output
+        Streams of ``shape``.
+
+    Combinational from ``input`` to ``output`` (one multiplexer) when empty, else as ``StreamFIFO``;
+    one entry per cycle; order is kept. ``input.ready`` is a register: it never depends on
+    ``output.ready``.
+    """
+
+    def __init__(self, shape: ShapeLike, depth: int):
+        if depth < 2:
+            raise ValueError(f"depth = {depth!r}: at least 2")
+        self.shape = shape
+        self.depth = depth
+        super().__init__(
+            {"input": In(stream.Signature(shape)), "output": Out(stream.Signature(shape))}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fifo = fifo = StreamFIFO(self.shape, self.depth)
+        waiting = fifo.output
+        m.d.comb += [
+            self.input.ready.eq(fifo.input.ready),
+            self.output.valid.eq(waiting.valid | self.input.valid),
+            self.output.payload.eq(Mux(waiting.valid, waiting.payload, self.input.payload)),
+            waiting.ready.eq(self.output.ready),
+            fifo.input.payload.eq(self.input.payload),
+            fifo.input.valid.eq(self.input.valid & (waiting.valid | ~self.output.ready)),
         ]
         return m
 
