@@ -13,7 +13,7 @@ from walk_rig import Rig
 
 from lib.sim import simulate
 from lib.streams import cycles, reset
-from virtio_rtl.virtqueue.walk_ring import TABLE_ROOM
+from virtio_rtl.virtqueue.ring_item import TABLE_ROOM
 
 
 @cocotb.test(timeout_time=3, timeout_unit="ms")

@@ -123,12 +123,15 @@ class NetDevice(wiring.Component):
         m.d.comb += [
             cut.cut.eq(self.engine_reset),
             transmit.lengths.ready.eq(1),
-            self.transmit_dropped.eq(transmit.dropped | strip.dropped | drop_owed),
         ]
         # Two at once are counted one after the other; a frame too long has beats enough for that.
-        m.d.sync += drop_owed.eq(
-            (transmit.dropped & strip.dropped) | (drop_owed & (transmit.dropped | strip.dropped))
-        )
+        m.d.sync += [
+            self.transmit_dropped.eq(transmit.dropped | strip.dropped | drop_owed),
+            drop_owed.eq(
+                (transmit.dropped & strip.dropped)
+                | (drop_owed & (transmit.dropped | strip.dropped))
+            ),
+        ]
 
         m.submodules.receive_port = receive_port = PortToPacket(width, dest)
         limit = MTULimit(width, self.config.mtu, dest)
@@ -156,9 +159,9 @@ class NetDevice(wiring.Component):
             self.wanted.payload.length.eq(receive.lengths.payload.bytes + HEADER_BYTES),
             self.wanted.valid.eq(receive.lengths.valid),
             receive.lengths.ready.eq(self.wanted.ready),
-            # What is too long for the FIFO is above the MTU, and must not count twice.
-            self.receive_dropped.eq(limit.dropped),
         ]
+        # What is too long for the FIFO is above the MTU, and must not count twice.
+        m.d.sync += self.receive_dropped.eq(limit.dropped)
         if dest:
             pair = receive.lengths.payload.dest
             exists = pair < self.config.queue_pairs

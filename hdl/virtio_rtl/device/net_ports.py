@@ -1,6 +1,6 @@
 """The network side of the net device: AXI4-Stream to packets and back."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -53,10 +53,16 @@ class PortToPacket(wiring.Component):
         dropping = Signal()
         drop = Signal()
         count = Signal(range(lanes + 1))
-        for lane in range(lanes):
-            with m.If(self.port.tkeep[lane]):
-                m.d.comb += count.eq(lane + 1)
+        # The lanes that are kept are the lowest ones, so that one of them is the last.
+        ends = [self.port.tkeep[k] & ~self.port.tkeep[k + 1] for k in range(lanes - 1)]
+        ends.append(self.port.tkeep[lanes - 1])
         m.d.comb += [
+            count.eq(
+                Cat(
+                    Cat(end for k, end in enumerate(ends, 1) if k >> bit & 1).any()
+                    for bit in range(len(count))
+                )
+            ),
             drop.eq(self.cut | Mux(inside, dropping, ~self.open)),
             self.output.payload.data.eq(self.port.tdata),
             self.output.payload.count.eq(count),

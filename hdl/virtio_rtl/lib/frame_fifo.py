@@ -1,6 +1,6 @@
 """Store-and-forward FIFO of whole frames, for an Ethernet port."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -56,7 +56,8 @@ class FrameFIFO(wiring.Component):
     its first one at ``output`` 2 cycles. A frame's beats at ``output`` are never interrupted by
     ``input``. A dropped frame takes no room. While a frame is being ignored, ``input`` never
     stalls. Without ``drop_when_full`` nothing is lost for want of room, but whoever reads must
-    take ``output`` and ``lengths``: if either is not taken, ``input`` stalls at last.
+    take ``output`` and ``lengths``: if either is not taken, ``input`` stalls at last, with room
+    for a beat or two unused; its ``ready`` is one gate behind registers.
     """
 
     def __init__(
@@ -114,6 +115,9 @@ class FrameFIFO(wiring.Component):
         inside = Signal()  # a frame has begun
         before = Signal(range(longest + lanes + 1))  # bytes of the frame in earlier beats
         length = Signal(range(longest + 2 * lanes + 1))
+        # The longest frame ends in beat `final`, which then has `rest` bytes.
+        final, rest = (longest - 1) // lanes, (longest - 1) % lanes + 1
+        in_final, past_final = Signal(init=final == 0), Signal()
         beat = self.input.payload
         taken, stores, commits = Signal(), Signal(), Signal()
         full, no_room, too_long, bad = Signal(), Signal(), Signal(), Signal()
@@ -121,7 +125,7 @@ class FrameFIFO(wiring.Component):
             full.eq((written ^ read_next) == self.depth_beats),
             taken.eq(self.input.valid & self.input.ready),
             length.eq(before + beat.count),
-            too_long.eq(length > longest),
+            too_long.eq(past_final | (in_final & (beat.count > rest))),
         ]
         if self.drop_when_full:
             m.d.comb += [
@@ -129,13 +133,16 @@ class FrameFIFO(wiring.Component):
                 no_room.eq(full | (beat.last & ~lengths.input.ready)),
             ]
         else:
-            # A frame longer than the FIFO is found too long when the FIFO is full of it, so the
-            # beat that shows it must be let in.
-            whole = Signal()
+            # One beat may be on its way in when room is looked for. What fills the FIFO alone must
+            # be let in: whether it is as long as the FIFO or longer is seen then.
+            room = Signal(init=1)
+            used = Signal(pointer)
+            alone = (committed == read_next) & ~(taken & beat.last)
             m.d.comb += [
-                whole.eq((written ^ committed) == self.depth_beats),
-                self.input.ready.eq(ignoring | whole | (~full & lengths.input.ready)),
+                used.eq(written - read_next),
+                self.input.ready.eq(ignoring | (room & lengths.input.ready)),
             ]
+            m.d.sync += room.eq((used <= self.depth_beats - 2) | alone)
         m.d.comb += [
             bad.eq(too_long | no_room),
             stores.eq(taken & ~ignoring & ~bad & ~self.abort),
@@ -156,9 +163,19 @@ class FrameFIFO(wiring.Component):
                 self.output.payload.dest.eq(read.data.dest),
             ]
         with m.If(taken):
-            m.d.sync += [inside.eq(~beat.last), before.eq(Mux(beat.last, 0, before + lanes))]
+            m.d.sync += [
+                inside.eq(~beat.last),
+                before.eq(before + lanes),
+                in_final.eq(before == (final - 1) * lanes),
+                past_final.eq(past_final | in_final),
+            ]
             with m.If(beat.last):
-                m.d.sync += ignoring.eq(0)
+                m.d.sync += [
+                    ignoring.eq(0),
+                    before.eq(0),
+                    in_final.eq(final == 0),
+                    past_final.eq(0),
+                ]
             with m.Elif(bad | self.abort):
                 m.d.sync += ignoring.eq(1)
         with m.Elif(self.abort & inside):

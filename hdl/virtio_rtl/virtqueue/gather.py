@@ -8,10 +8,9 @@ from ..lib.stream import StreamFIFO
 from ..types.dma import ReadRequest
 from ..types.packet import packet_stream
 from ..types.virtqueue import Buffer, Completion, Segment
+from .request_chunks import RequestChunks
 
 __all__ = ["Gather"]
-
-_CHUNK = 4096
 
 
 class _Record(data.Struct):
@@ -55,14 +54,16 @@ class Gather(wiring.Component):
         A packet was cut because it is longer than ``max_bytes``; its reads may be still to come.
 
     A buffer without readable bytes makes no packet and is completed at once. Writable segments
-    are ignored here. One segment a cycle where a buffer has one, else one every two cycles; adds
-    one cycle to the payload.
+    are ignored here. One segment a cycle, and one cycle more for a buffer of several; one cycle
+    from a segment to its request. The payload passes without delay, to a device whose ``ready``
+    is shallow; one cycle from its last beat to the completion.
     """
 
     def __init__(self, width: int, max_bytes: int, in_flight: int = 256, *, dest_bits: int = 0):
         self.width = width
         self.dest_bits = dest_bits
         self.max_bytes = max_bytes
+        self.length_bits = max_bytes.bit_length()
         self.in_flight = in_flight
         super().__init__(
             {
@@ -82,110 +83,76 @@ class Gather(wiring.Component):
         m.submodules.records = records = StreamFIFO(_Record, self.in_flight)
         m.submodules.completions = completions = StreamFIFO(Completion, 4)
         wiring.connect(m, completions.output, wiring.flipped(self.completion))
-        self._request(m, records.input)
+        m.submodules.chunks = chunks = RequestChunks(ReadRequest, self.length_bits, waiting=4)
+        wiring.connect(m, chunks.request, wiring.flipped(self.request))
+        self._request(m, records.input, chunks.piece)
         self._deliver(m, records.output, completions.input)
         return m
 
-    def _request(self, m: Module, record) -> None:
-        """Segments to read requests, always one behind, since the last one must be marked."""
-        length_bits = (self.max_bytes + 1).bit_length()
+    def _request(self, m: Module, record, piece) -> None:
+        """Segments to pieces, one behind within a buffer, since the last one must be marked."""
         segment = self.segment.payload
         buffer = self.buffer.payload
-        request = self.request.payload
 
         pending = Signal()
         pending_address = Signal(64)
-        pending_length = Signal(13)
-        left = Signal(length_bits, init=self.max_bytes)
-        offset = Signal(length_bits)
-        requested = Signal()
+        pending_length = Signal(self.length_bits)
+        left = Signal(self.length_bits, init=self.max_bytes)
+        begun = Signal()  # the buffer has readable bytes
         cut = Signal()
 
-        wanted = Mux(segment.writable, 0, segment.length)
-        too_long = Signal()
-        take = Signal(length_bits)
-        rest = Signal(length_bits)
-        emit = Signal()
-        close = Signal()
+        exceeds = Signal()
+        take = Signal(self.length_bits)
+        some = Signal()
         m.d.comb += [
-            too_long.eq(wanted > left),
-            take.eq(Mux(too_long, left, wanted)),
-            rest.eq(take - offset),
+            exceeds.eq(segment.length > left),
+            take.eq(Mux(exceeds, left, segment.length[: self.length_bits])),
+            some.eq(~segment.writable & segment.length.any() & left.any()),
+        ]
+        too_long = cut | (exceeds & ~segment.writable)
+        # The record goes with the last segment.
+        may_close = self.buffer.valid & record.ready
+        may_end = ~segment.last | may_close
+        emits = Signal()
+        consume = Signal()
+        m.d.comb += [
+            emits.eq(
+                Mux(pending, some | (segment.last & may_close), some & segment.last & may_close)
+            ),
+            piece.valid.eq(self.segment.valid & emits),
+            piece.payload.address.eq(Mux(pending, pending_address, segment.address)),
+            piece.payload.length.eq(Mux(pending, pending_length, take)),
+            piece.payload.last.eq(segment.last & ~(pending & some)),
+            self.segment.ready.eq(
+                may_end & (piece.ready | ~(some | pending)) & ~(pending & some & segment.last)
+            ),
+            consume.eq(self.segment.valid & self.segment.ready),
+            self.buffer.ready.eq(consume & segment.last),
+            record.valid.eq(consume & segment.last),
             record.payload.queue.eq(buffer.queue),
             record.payload.id.eq(buffer.id),
             record.payload.slots.eq(buffer.slots),
-            record.payload.empty.eq(~requested & ~pending & (rest == 0)),
-            record.payload.drop.eq(cut | too_long | buffer.error),
+            record.payload.empty.eq(~begun & ~some),
+            record.payload.drop.eq(too_long | buffer.error),
             record.payload.bad.eq(buffer.error),
         ]
-        may_close = self.buffer.valid & record.ready
-        consume = Signal()
-        m.d.comb += self.request.valid.eq(emit & (~close | may_close))
-        sent = self.request.valid & self.request.ready
 
-        with m.If(self.segment.valid):
-            with m.If(pending & (rest != 0)):
-                m.d.comb += [
-                    emit.eq(1),
-                    request.address.eq(pending_address),
-                    request.length.eq(pending_length),
-                ]
-                with m.If(sent):
-                    m.d.sync += pending.eq(0)
-            with m.Elif(pending):
-                m.d.comb += [
-                    emit.eq(segment.last),
-                    close.eq(1),
-                    request.address.eq(pending_address),
-                    request.length.eq(pending_length),
-                    request.last.eq(1),
-                    consume.eq(sent | ~segment.last),
-                ]
-            with m.Elif(rest > _CHUNK):
-                m.d.comb += [
-                    emit.eq(1),
-                    request.address.eq(segment.address + offset),
-                    request.length.eq(_CHUNK),
-                ]
-                with m.If(sent):
-                    m.d.sync += [offset.eq(offset + _CHUNK), requested.eq(1)]
-            with m.Elif((rest != 0) & segment.last):
-                m.d.comb += [
-                    emit.eq(1),
-                    close.eq(1),
-                    request.address.eq(segment.address + offset),
-                    request.length.eq(rest),
-                    request.last.eq(1),
-                    consume.eq(sent),
-                ]
-            with m.Elif(rest != 0):
-                m.d.comb += consume.eq(1)
+        with m.If(piece.valid & piece.ready):
+            m.d.sync += pending.eq(0)
+        m.d.sync += self.dropped.eq(consume & segment.last & too_long & ~buffer.error)
+        with m.If(consume):
+            with m.If(some & ~segment.last):
                 m.d.sync += [
                     pending.eq(1),
-                    pending_address.eq(segment.address + offset),
-                    pending_length.eq(rest),
+                    pending_address.eq(segment.address),
+                    pending_length.eq(take),
                 ]
-            with m.Else():
-                m.d.comb += consume.eq(~segment.last | may_close)
-
-        m.d.sync += self.dropped.eq(0)
-        with m.If(consume):
-            m.d.comb += self.segment.ready.eq(1)
-            m.d.sync += [
-                offset.eq(0),
-                left.eq(left - take),
-                requested.eq(requested | (take != 0)),
-                cut.eq(cut | too_long),
-            ]
             with m.If(segment.last):
-                m.d.comb += [self.buffer.ready.eq(1), record.valid.eq(1)]
-                m.d.sync += [
-                    self.dropped.eq((cut | too_long) & ~buffer.error),
-                    left.eq(self.max_bytes),
-                    requested.eq(0),
-                    cut.eq(0),
-                    pending.eq(0),
-                ]
+                m.d.sync += [left.eq(self.max_bytes), begun.eq(0), cut.eq(0)]
+            with m.Else():
+                m.d.sync += [begun.eq(begun | some), cut.eq(too_long)]
+                with m.If(~segment.writable):
+                    m.d.sync += left.eq(left - take)
 
     def _deliver(self, m: Module, record, completion) -> None:
         """Packets to the device; the last beat completes the buffer."""
@@ -213,6 +180,7 @@ class Gather(wiring.Component):
                 self.packet.ready.eq(self.readable.ready & go),
                 finish.eq(self.packet.valid & self.packet.ready & packet.last),
             ]
-        with m.If(finish):
-            m.d.comb += [record.ready.eq(1), completion.valid.eq(1)]
-            m.d.comb += self.failed.eq(record.payload.bad | (~record.payload.empty & packet.error))
+        m.d.comb += [record.ready.eq(finish), completion.valid.eq(finish)]
+        m.d.sync += self.failed.eq(
+            finish & (record.payload.bad | (~record.payload.empty & packet.error))
+        )

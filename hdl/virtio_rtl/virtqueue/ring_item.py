@@ -11,16 +11,16 @@ TABLE_ROOM = 64
 class RingItem(data.Struct):
     """One ring descriptor, or one chunk of the indirect table that it points at.
 
-    ``table`` holds the descriptors of the chunk, 0 for a direct descriptor. ``last`` closes the
-    buffer; ``id`` and ``slots`` count on it. ``error``: the chain breaks a rule. ``absent``: not a
-    descriptor at all, but the end of waiting for a buffer.
+    ``table``: a chunk, whose descriptors come in a packet of their own; else a direct descriptor.
+    ``last`` closes the buffer; ``id`` and ``slots`` count on it. ``error``: the chain breaks a
+    rule. ``absent``: not a descriptor at all, but the end of waiting for a buffer.
     """
 
     queue: 16
     address: 64
     length: 32
     writable: 1
-    table: 5
+    table: 1
     last: 1
     id: 16
     slots: 16

@@ -4,15 +4,16 @@ from amaranth.hdl import Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.stream import StreamFIFO
+from ..lib.stream import SkidBuffer, StreamFIFO
 from ..types.dma import WriteRequest
-from ..types.packet import packet_stream
+from ..types.packet import packet_beat, packet_stream
 from ..types.virtqueue import Buffer, Completion, Segment, WritableRequest
+from .request_chunks import RequestChunks
 from .service import BurstRequest
 
 __all__ = ["Scatter"]
 
-_CHUNK = 4096
+_LENGTH_BITS = 17
 
 
 class _Placed(data.Struct):
@@ -58,7 +59,9 @@ class Scatter(wiring.Component):
     failed : 1
         A buffer broke a rule of the specification, or has room for less than ``least_bytes``.
 
-    One cycle a packet and one a segment; packet data pass without delay once they may.
+    One cycle a packet and one a segment. Latency: ``wanted`` to ``take`` none; buffer and segment
+    to ``request`` two cycles; packet data one, or none once they may pass after having waited;
+    ``done`` to ``completion`` none. ``ready`` of ``packet`` and ``done`` are registers.
     """
 
     def __init__(self, width: int, in_flight: int = 64, *, least_bytes: int = 0, queues: int = 1):
@@ -88,8 +91,8 @@ class Scatter(wiring.Component):
         m.submodules.verdicts = verdicts = StreamFIFO(unsigned(1), 16)
         m.submodules.placed = placed = StreamFIFO(_Placed, self.in_flight)
         # The write engine takes a request only beside its data, which are some cycles behind.
-        m.submodules.requests = requests = StreamFIFO(WriteRequest, 8)
-        wiring.connect(m, requests.output, wiring.flipped(self.request))
+        m.submodules.chunks = chunks = RequestChunks(WriteRequest, _LENGTH_BITS, waiting=8)
+        wiring.connect(m, chunks.request, wiring.flipped(self.request))
 
         # Buffers that were taken for packets that turned out too long.
         spare = Signal(range(self.in_flight + 1))
@@ -98,89 +101,117 @@ class Scatter(wiring.Component):
         # Once asked for, a buffer must be taken, even if another has become spare meanwhile.
         asked = Signal()
         m.d.comb += [
+            reuse.eq((spare != 0) & ~asked),
             self.take.payload.queue.eq(self.wanted.payload.queue),
             self.take.payload.buffers.eq(1),
+            self.take.valid.eq(self.wanted.valid & lengths.input.ready & ~reuse),
             lengths.input.payload.eq(self.wanted.payload.length),
-            reuse.eq(self.wanted.valid & lengths.input.ready & (spare != 0) & ~asked),
-            self.take.valid.eq(self.wanted.valid & lengths.input.ready & ((spare == 0) | asked)),
-            self.wanted.ready.eq(reuse | (self.take.ready & lengths.input.ready)),
-            lengths.input.valid.eq(reuse | (self.take.valid & self.take.ready)),
-            spared.eq(self.dropped & ~self.failed & self.keeps),
+            lengths.input.valid.eq(self.wanted.valid & (reuse | self.take.ready)),
+            self.wanted.ready.eq(lengths.input.ready & (reuse | self.take.ready)),
         ]
         m.d.sync += [
             asked.eq(self.take.valid & ~self.take.ready),
-            spare.eq(spare + spared - reuse),
+            spare.eq(spare + spared - (reuse & self.wanted.valid & lengths.input.ready)),
         ]
-        self._place(m, lengths.output, verdicts.input, placed.input, requests.input)
-
-        # Packet data wait here until it is known that they fit.
-        m.d.comb += self.write_packet.payload.eq(self.packet.payload)
-        with m.If(verdicts.output.valid):
-            m.d.comb += [
-                self.write_packet.valid.eq(self.packet.valid & verdicts.output.payload),
-                self.packet.ready.eq(self.write_packet.ready | ~verdicts.output.payload),
-                verdicts.output.ready.eq(
-                    self.packet.valid & self.packet.ready & self.packet.payload.last
-                ),
-            ]
-
-        head = placed.output.payload
-        finished = self.done.valid | ~head.wrote
-        m.d.comb += [
-            self.completion.payload.eq(head.completion),
-            self.completion.valid.eq(placed.output.valid & finished),
-            placed.output.ready.eq(self.completion.ready & finished),
-            self.done.ready.eq(placed.output.valid & head.wrote & self.completion.ready),
-        ]
+        self._place(m, lengths.output, verdicts.input, placed.input, chunks.piece, spared)
+        self._pass(m, verdicts.output)
+        self._complete(m, placed.output)
         return m
 
-    def _place(self, m: Module, length, verdict, placed, request) -> None:
+    def _place(self, m: Module, length, verdict, placed, piece, spared) -> None:
+        """Decide about the next packet and buffer; then lay the packet over the segments."""
         buffer = self.buffer.payload
         segment = self.segment.payload
-        left = Signal(17)
-        offset = Signal(32)
+        left = Signal(_LENGTH_BITS)
+        more = Signal()  # left is not 0
         broken = Signal()
-        fits = ~broken & (buffer.writable >= length.payload) & ~buffer.absent
-        usable = Mux(segment.writable, segment.length - offset, 0)
-        chunk = Signal(13)
-        biggest = Mux(left > _CHUNK, _CHUNK, left)
+        fits = Signal()
+        gives_back = Signal()
+        covers = Signal()
+        some = Signal()
         m.d.comb += [
             broken.eq((buffer.error | (buffer.writable < self.least_bytes)) & ~buffer.absent),
-            chunk.eq(Mux(usable < biggest, usable, biggest)),
-            request.payload.address.eq(segment.address + offset),
-            request.payload.length.eq(chunk),
-            request.payload.last.eq(left == chunk),
+            fits.eq(~broken & (buffer.writable >= length.payload) & ~buffer.absent),
+            gives_back.eq(fits | broken | buffer.absent | Const(not self.keeps)),
+            verdict.payload.eq(fits),
             placed.payload.completion.queue.eq(buffer.queue),
             placed.payload.completion.id.eq(buffer.id),
             placed.payload.completion.slots.eq(buffer.slots),
             placed.payload.completion.written.eq(Mux(fits, length.payload, 0)),
             placed.payload.completion.error.eq(broken),
             placed.payload.wrote.eq(fits),
-            verdict.payload.eq(fits),
+            # The segment takes all that is left of the packet.
+            covers.eq(segment.length >= left),
+            some.eq(segment.writable & segment.length.any() & more),
+            piece.payload.address.eq(segment.address),
+            piece.payload.length.eq(Mux(covers, left, segment.length[:_LENGTH_BITS])),
+            piece.payload.last.eq(covers),
         ]
+        m.d.sync += [self.dropped.eq(0), self.failed.eq(0)]
         with m.FSM(name="scatter"):
             with m.State("DECIDE"):
                 go = self.buffer.valid & length.valid & verdict.ready & placed.ready
-                m.d.sync += [left.eq(Mux(fits, length.payload, 0)), offset.eq(0)]
+                m.d.sync += [left.eq(length.payload), more.eq(fits)]
                 with m.If(go):
                     m.d.comb += [
                         length.ready.eq(1),
                         verdict.valid.eq(1),
-                        self.failed.eq(broken),
-                        self.dropped.eq(~fits),
+                        spared.eq(~gives_back),
+                        self.buffer.ready.eq(gives_back),
+                        placed.valid.eq(gives_back & ~buffer.absent),
                     ]
-                    with m.If(fits | broken | buffer.absent | Const(not self.keeps)):
-                        m.d.comb += [self.buffer.ready.eq(1), placed.valid.eq(~buffer.absent)]
+                    m.d.sync += [self.dropped.eq(~fits), self.failed.eq(broken)]
+                    with m.If(gives_back):
                         m.next = "LAY"
             with m.State("LAY"):
-                with m.If(self.segment.valid):
-                    m.d.comb += request.valid.eq(chunk != 0)
-                    with m.If((chunk == 0) | request.ready):
-                        m.d.sync += left.eq(left - chunk)
-                        with m.If((usable == chunk) | (left == chunk)):
-                            m.d.comb += self.segment.ready.eq(1)
-                            m.d.sync += offset.eq(0)
-                            with m.If(segment.last):
-                                m.next = "DECIDE"
-                        with m.Else():
-                            m.d.sync += offset.eq(offset + chunk)
+                m.d.comb += [
+                    piece.valid.eq(self.segment.valid & some),
+                    self.segment.ready.eq(piece.ready | ~some),
+                ]
+                with m.If(self.segment.valid & self.segment.ready):
+                    with m.If(some):
+                        m.d.sync += [
+                            left.eq(left - segment.length[:_LENGTH_BITS]),
+                            more.eq(~covers),
+                        ]
+                    with m.If(segment.last):
+                        m.next = "DECIDE"
+
+    def _pass(self, m: Module, verdict) -> None:
+        """Packet data wait here until it is known that they fit."""
+        m.submodules.data = held = SkidBuffer(packet_beat(self.width))
+        wiring.connect(m, wiring.flipped(self.packet), held.input)
+        beat = held.output
+        m.d.comb += [
+            self.write_packet.payload.eq(beat.payload),
+            self.write_packet.valid.eq(beat.valid & verdict.valid & verdict.payload),
+            beat.ready.eq(verdict.valid & (self.write_packet.ready | ~verdict.payload)),
+            verdict.ready.eq(beat.valid & beat.ready & beat.payload.last),
+        ]
+
+    def _complete(self, m: Module, placed) -> None:
+        """Buffers leave in order, those with data when these were accepted."""
+        accepted = Signal(range(self.in_flight + 1))  # writes that were, and not yet told
+        some = Signal()  # accepted is not 0
+        room = Signal(init=1)
+        finished = Signal()
+        arrives = Signal()
+        told = Signal()
+        m.d.comb += [
+            finished.eq(~placed.payload.wrote | some | self.done.valid),
+            self.completion.payload.eq(placed.payload.completion),
+            self.completion.valid.eq(placed.valid & finished),
+            placed.ready.eq(self.completion.ready & finished),
+            # There are never more than buffers.
+            self.done.ready.eq(room),
+            arrives.eq(self.done.valid & room),
+            told.eq(self.completion.valid & self.completion.ready & placed.payload.wrote),
+        ]
+        with m.If(arrives & ~told):
+            m.d.sync += [
+                accepted.eq(accepted + 1),
+                some.eq(1),
+                room.eq(accepted != self.in_flight - 1),
+            ]
+        with m.Elif(told & ~arrives):
+            m.d.sync += [accepted.eq(accepted - 1), some.eq(accepted != 1), room.eq(1)]

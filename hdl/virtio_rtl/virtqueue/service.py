@@ -1,6 +1,6 @@
 """Which virtqueue's buffers to execute next, where the driver is the one who starts."""
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -43,7 +43,8 @@ class Service(wiring.Component):
     result : stream of ``BurstResult``
 
     A virtqueue stands on the list at most once, and leaves it before its burst starts, so that
-    descriptors that are committed meanwhile put it back.
+    descriptors that are committed meanwhile put it back. With an empty list ``committed`` passes
+    to ``request`` in the same cycle; through the list it takes one cycle.
     """
 
     def __init__(self, queues: int, burst: int = 16):
@@ -64,40 +65,36 @@ class Service(wiring.Component):
         m.submodules.sweep = sweep = ResetSweep(self.queues)
         read = listed.read_port(domain="comb")
         write = listed.write_port()
-        m.d.comb += [
-            self.request.payload.queue.eq(order.output.payload),
-            self.request.payload.buffers.eq(self.burst),
-            self.request.valid.eq(order.output.valid & ~sweep.busy),
-        ]
-        push_queue = Signal(16)
+        # A virtqueue that got descriptors while nothing waits is served in the same cycle. It
+        # cannot be on the list.
+        requeues = Signal()
+        direct = Signal()
+        popped = Signal()
         push = Signal()
-        with m.If(sweep.busy):
-            m.d.comb += [write.addr.eq(sweep.address), write.en.eq(1)]
-        with m.Elif(self.request.valid & self.request.ready):
-            m.d.comb += [
-                order.output.ready.eq(1),
-                write.addr.eq(order.output.payload),
-                write.en.eq(1),
-            ]
-        with m.Elif(self.result.valid):
-            m.d.comb += [
-                self.result.ready.eq(1),
-                push_queue.eq(self.result.payload.queue),
-                push.eq(~self.result.payload.exhausted),
-            ]
-        with m.Elif(self.committed.valid):
-            m.d.comb += [
-                self.committed.ready.eq(1),
-                push_queue.eq(self.committed.payload),
-                push.eq(1),
-            ]
-        with m.If(push):
-            m.d.comb += [
-                read.addr.eq(push_queue),
-                write.addr.eq(push_queue),
-                write.data.eq(1),
-                write.en.eq(1),
-                order.input.payload.eq(push_queue),
-                order.input.valid.eq(~read.data),
-            ]
+        push_queue = Signal(16)
+        waiting = order.output
+        m.d.comb += [
+            requeues.eq(self.result.valid & ~self.result.payload.exhausted),
+            direct.eq(~waiting.valid & ~requeues & ~sweep.busy),
+            popped.eq(waiting.valid & self.request.ready & ~sweep.busy),
+            self.request.payload.queue.eq(
+                Mux(waiting.valid, waiting.payload, self.committed.payload)
+            ),
+            self.request.payload.buffers.eq(self.burst),
+            self.request.valid.eq((waiting.valid & ~sweep.busy) | (direct & self.committed.valid)),
+            waiting.ready.eq(popped),
+            self.result.ready.eq(~requeues | ~(popped | sweep.busy)),
+            self.committed.ready.eq(~(popped | requeues | sweep.busy)),
+            push_queue.eq(Mux(requeues, self.result.payload.queue, self.committed.payload)),
+            push.eq(
+                ~(popped | sweep.busy)
+                & (requeues | (self.committed.valid & ~(direct & self.request.ready)))
+            ),
+            read.addr.eq(push_queue),
+            order.input.payload.eq(push_queue),
+            order.input.valid.eq(push & ~read.data),
+            write.en.eq(sweep.busy | popped | push),
+            write.data.eq(push),
+            write.addr.eq(Mux(sweep.busy, sweep.address, Mux(popped, waiting.payload, push_queue))),
+        ]
         return m

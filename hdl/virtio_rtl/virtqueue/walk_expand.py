@@ -14,9 +14,12 @@ __all__ = ["WalkExpand"]
 
 
 class _TableEntry(data.Struct):
+    """A descriptor of an indirect table; ``last`` ends the chunk that it came with."""
+
     address: 64
     length: 32
     writable: 1
+    last: 1
 
 
 class WalkExpand(wiring.Component):
@@ -33,7 +36,7 @@ class WalkExpand(wiring.Component):
     width
         Bits of a packet beat.
     segments_max
-        Most segments of a buffer, or None. Segments past it are dropped.
+        Most segments of a buffer, or None. Segments past it are dropped, but for the last.
 
     Ports
     -----
@@ -43,7 +46,9 @@ class WalkExpand(wiring.Component):
     segment : stream of ``Segment``
     buffer : stream of ``Buffer``, sent with the buffer's last segment
 
-    One segment a cycle.
+    One segment a cycle, combinational from a direct descriptor. Whoever takes ``segment`` and
+    ``buffer`` must have room for ``segments_max`` + 1 segments, and ``ready`` that does not wait
+    for the other.
     """
 
     def __init__(self, width: int, segments_max: int | None):
@@ -74,88 +79,79 @@ class WalkExpand(wiring.Component):
             entries.input.payload.address.eq(landed.descriptor.address),
             entries.input.payload.length.eq(landed.descriptor.length),
             entries.input.payload.writable.eq(landed.descriptor.write),
+            entries.input.payload.last.eq(landed.last),
             chunks.input.valid.eq(descriptors.output.valid & landed.last),
             chunks.input.payload.eq(landed.error),
         ]
 
         item = self.item.payload
         entry = entries.output.payload
-        position = Signal(5)
-        is_table = item.table != 0
         source_valid = Signal()
         last_of_item = Signal()
         m.d.comb += [
-            last_of_item.eq(~is_table | (position + 1 == item.table)),
-            source_valid.eq(
-                self.item.valid & (~is_table | (entries.output.valid & chunks.output.valid))
-            ),
+            last_of_item.eq(~item.table | entry.last),
+            source_valid.eq(self.item.valid & (~item.table | chunks.output.valid)),
         ]
 
         readable = Signal(32)
         writable = Signal(32)
-        count = Signal(16)
         failed = Signal()
+        count = Signal(range((self.segments_max or 1) + 1))
+        too_many = Const(0) if self.segments_max is None else count == self.segments_max
 
-        address = Mux(is_table, entry.address, item.address)
-        length = Mux(is_table, entry.length, item.length)
-        write = Mux(is_table, entry.writable, item.writable)
+        address = Mux(item.table, entry.address, item.address)
+        length = Mux(item.table, entry.length, item.length)
+        write = Mux(item.table, entry.writable, item.writable)
         last = item.last & last_of_item
-        too_many = (count >= self.segments_max) if self.segments_max is not None else 0
         bad = (
             item.error
-            | (is_table & chunks.output.payload)
+            | (item.table & chunks.output.payload)
             | (~write & (writable != 0) & (length != 0))
             | too_many
         )
-        readable_sum = (readable + Mux(write, 0, length))[:33]
-        writable_sum = (writable + Mux(write, length, 0))[:33]
-        saturated_readable = Mux(readable_sum[32], 0xFFFF_FFFF, readable_sum[:32])
-        saturated_writable = Mux(writable_sum[32], 0xFFFF_FFFF, writable_sum[:32])
+
+        def saturated(total):
+            return Mux(total[32], 0xFFFF_FFFF, total[:32])
+
+        readable_sum = saturated((readable + Mux(write, 0, length))[:33])
+        writable_sum = saturated((writable + Mux(write, length, 0))[:33])
 
         segment = self.segment.payload
         buffer = self.buffer.payload
-        segment_sent = Signal()
-        buffer_sent = Signal()
-        keep_segment = Const(1) if self.segments_max is None else ~too_many | last
-        segment_done = segment_sent | self.segment.ready | ~keep_segment
-        buffer_done = buffer_sent | self.buffer.ready | ~last
-        both = segment_done & buffer_done
+        # Whoever waits for the buffer's record gets it: there is room for a segment more than
+        # `segments_max`, the last one of a buffer that has too many.
+        keep_segment = ~too_many | last
+        room = Signal()
+        fire = Signal()
         m.d.comb += [
+            room.eq(self.segment.ready & self.buffer.ready),
+            fire.eq(source_valid & room),
             segment.queue.eq(item.queue),
             segment.address.eq(address),
             # A buffer that breaks a rule is not executed any further.
             segment.length.eq(Mux(failed | bad, 0, length)),
             segment.writable.eq(write),
             segment.last.eq(last),
-            self.segment.valid.eq(source_valid & keep_segment & ~segment_sent),
+            self.segment.valid.eq(source_valid & keep_segment & self.buffer.ready),
             buffer.queue.eq(item.queue),
             buffer.id.eq(item.id),
             buffer.slots.eq(item.slots),
-            buffer.readable.eq(saturated_readable),
-            buffer.writable.eq(saturated_writable),
+            buffer.readable.eq(readable_sum),
+            buffer.writable.eq(writable_sum),
             buffer.error.eq(failed | bad),
             buffer.absent.eq(item.absent),
-            self.buffer.valid.eq(source_valid & last & ~buffer_sent),
+            self.buffer.valid.eq(source_valid & last & self.segment.ready),
+            self.item.ready.eq(room & (~item.table | (chunks.output.valid & entry.last))),
+            entries.output.ready.eq(fire & item.table),
+            chunks.output.ready.eq(fire & item.table & entry.last),
+            self.table_freed.eq(fire & item.table),
         ]
-        with m.If(source_valid & both):
-            m.d.comb += [
-                self.item.ready.eq(last_of_item),
-                entries.output.ready.eq(is_table),
-                chunks.output.ready.eq(is_table & last_of_item),
-                self.table_freed.eq(is_table),
-            ]
+        with m.If(fire):
             m.d.sync += [
-                position.eq(Mux(last_of_item, 0, position + 1)),
-                segment_sent.eq(0),
-                buffer_sent.eq(0),
-                readable.eq(Mux(last, 0, saturated_readable)),
-                writable.eq(Mux(last, 0, saturated_writable)),
-                count.eq(Mux(last, 0, count + 1)),
+                readable.eq(Mux(last, 0, readable_sum)),
+                writable.eq(Mux(last, 0, writable_sum)),
                 failed.eq(~last & (failed | bad)),
             ]
-        with m.Elif(source_valid):
-            m.d.sync += [
-                segment_sent.eq(segment_sent | (self.segment.ready & keep_segment)),
-                buffer_sent.eq(buffer_sent | (self.buffer.ready & last)),
-            ]
+            if self.segments_max is not None:
+                m.d.sync += count.eq(Mux(last, 0, Mux(too_many, count, count + 1)))
         return m

@@ -6,31 +6,31 @@ from amaranth.lib.wiring import In, Out
 
 from ..types.dma import ReadRequest
 from ..types.virtqueue import Descriptor, QueueLookup
-from .ring_item import TABLE_ROOM, RingItem
+from .ring_item import RingItem
 from .service import BurstRequest, BurstResult
+from .walk_table import WalkTable
 from .walk_wait import WalkWait
 
 __all__ = ["WalkRing"]
-
-_TABLE_CHUNK = 16
 
 
 class WalkRing(wiring.Component):
     """Walks the ring side of chains; one descriptor a cycle within a chain or a burst.
 
     A pull path takes requests of one buffer each; those for the virtqueue that it is at join its
-    burst. Going to another virtqueue costs two cycles. With several virtqueues ``WalkWait`` ends
-    the waiting for a buffer that does not come.
+    burst. A request that comes while another is served waits here, so that going to another
+    virtqueue costs two cycles. With several virtqueues ``WalkWait`` ends the waiting for a buffer
+    that does not come.
 
-    Indirect tables are read in chunks of up to 16 descriptors, as soon as the ring descriptor is
-    seen and while earlier tables are still on their way; room for what comes back is reserved.
+    ``WalkTable`` asks for indirect tables, as soon as the ring descriptor is seen and while
+    earlier tables are still on their way.
 
-    Rules checked, [virtio 1.4 §2.8.8, §2.8.19]: an indirect descriptor stands alone in its chain,
-    its length is a multiple of 16, not 0, and holds no more descriptors than the virtqueue; a
-    chain takes no more slots than the virtqueue has.
+    Rule checked, besides those of ``WalkTable``: a chain takes no more slots than the virtqueue
+    has. [virtio 1.4 §2.8.8]
 
     Ports as of ``Walk``; ``table_freed`` is the number of table descriptors that
-    ``WalkExpand`` has consumed in this cycle (0 or 1).
+    ``WalkExpand`` has consumed in this cycle (0 or 1). Latency from ``request`` to the first
+    ``item`` two cycles; ``result`` and ``rearm`` are registers.
     """
 
     def __init__(
@@ -71,98 +71,104 @@ class WalkRing(wiring.Component):
         buffers_left = Signal(6)
         committed = Signal(self.pointer_bits)
         taken = Signal(self.pointer_bits)
+        next_pointer = Signal(self.pointer_bits)  # behind taken
         size = Signal(16)
         slots = Signal(16)
         chained = Signal()
         # Room that was given back and not yet told to the scheduler.
         owed = Signal()
 
-        table_room = Signal(range(TABLE_ROOM + 1), init=TABLE_ROOM)
-        table_taken = Signal(range(_TABLE_CHUNK + 1))
-        m.d.sync += table_room.eq(table_room + self.table_freed - table_taken)
-        table_address = Signal(64)
-        table_left = Signal(28)
-        table_id = Signal(16)
-        table_bad = Signal()
-        chunk = Signal(range(_TABLE_CHUNK + 1))
-
         descriptor = self.descriptor
         item = self.item.payload
-        next_pointer = Signal(self.pointer_bits)
         advance = Signal()
+        exhausted = Signal()  # taken is committed
+        # The request behind the one that is served; a pull path adds it if the virtqueue is the
+        # same.
+        pending = Signal(BurstRequest)
+        pending_valid = Signal()
+        pending_same = Signal()
+        joins = Signal()
+        begin = Signal()
+        chosen = Mux(pending_valid, pending.queue, self.request.payload.queue)
+        walked = Mux(begin, chosen, queue)
         m.d.comb += [
+            self.walk_queue.eq(walked),
+            self.lookup.queue.eq(walked),
             self.read_queue.eq(queue),
             self.read_pointer.eq(Mux(advance, next_pointer, taken)),
-            next_pointer.eq(taken + 1),
-            self.walk_queue.eq(queue),
-            self.lookup.queue.eq(queue),
             self.take_queue.eq(queue),
             self.take_pointer.eq(taken),
-            self.result.payload.queue.eq(queue),
-            self.result.payload.exhausted.eq(taken == committed),
-            self.rearm.payload.eq(queue),
             item.queue.eq(queue),
             # Never more than the ring has, also for a chain that breaks that rule.
             item.slots.eq(Mux(slots < size, slots + 1, size)),
+            self.request.ready.eq(~pending_valid | joins),
         ]
-        bad_table = (
-            (descriptor.length[:4] != 0)
-            | (descriptor.length == 0)
-            | ((descriptor.length >> 4) > size)
-            | chained
-            | descriptor.next
-        )
+        ends_store = next_pointer == committed
         batch_crossed = (next_pointer & (self.batch - 1)) == 0
-        # A pull path goes on with the same virtqueue, without a new look, while it is asked to.
-        joined = Signal()
-        same = Signal()
-        burst_over = (buffers_left == 0) & ~joined
+        burst_over = (buffers_left == 0) & ~joins
+        m.submodules.table = table = WalkTable()
+        wiring.connect(m, table.request, wiring.flipped(self.table_request))
+        m.d.comb += [
+            table.start.payload.address.eq(descriptor.address),
+            table.start.payload.length.eq(descriptor.length),
+            table.start.payload.alone.eq(~chained & ~descriptor.next),
+            table.size.eq(size),
+            table.freed.eq(self.table_freed),
+        ]
+
+        with m.If(self.rearm.ready):
+            m.d.sync += self.rearm.valid.eq(0)
+        if not self.pull:
+            with m.If(self.result.ready):
+                m.d.sync += self.result.valid.eq(0)
+        with m.If(joins):
+            m.d.sync += [pending_valid.eq(0), buffers_left.eq(buffers_left + 1)]
+
+        def end_buffer():
+            m.d.sync += buffers_left.eq(Mux(joins, buffers_left, buffers_left - 1))
 
         def take_next(*, ends_buffer):
             """Leave this ring descriptor behind, and read the next one."""
             m.d.comb += advance.eq(1)
-            m.d.sync += [taken.eq(next_pointer), owed.eq(owed | batch_crossed)]
+            m.d.sync += [
+                taken.eq(next_pointer),
+                next_pointer.eq(next_pointer + 1),
+                exhausted.eq(ends_store),
+                owed.eq(owed | batch_crossed),
+            ]
             with m.If(ends_buffer):
-                m.d.sync += [
-                    buffers_left.eq(buffers_left + joined - 1),
-                    slots.eq(0),
-                    chained.eq(0),
-                ]
+                end_buffer()
+                m.d.sync += [slots.eq(0), chained.eq(0)]
             with m.Else():
                 m.d.sync += [slots.eq(Mux(slots < size, slots + 1, slots)), chained.eq(1)]
-            ends_burst = ends_buffer & (buffers_left == 1) & ~joined
-            with m.If(ends_burst | (next_pointer == committed) | batch_crossed):
+            ends_burst = ends_buffer & (buffers_left == 1) & ~joins
+            with m.If(ends_burst | ends_store | batch_crossed):
                 m.next = "STORE"
             with m.Else():
                 m.next = "TAKE"
 
-        def after_store():
-            with m.If(~chained & burst_over):
-                m.next = "IDLE" if self.pull else "FINISH"
-            with m.Else():
+        def next_burst():
+            with m.If(pending_valid):
+                m.d.comb += begin.eq(1)
                 m.next = "LOOK"
+            with m.Else():
+                m.next = "IDLE"
 
-        # Takes the next request, and looks its virtqueue up.
-        begin = Signal()
-        give_up = Signal()
-        if self.pull:
-            # Below, whoever ends a buffer in the same cycle takes it into account.
-            m.d.sync += buffers_left.eq(buffers_left + joined)
         if self.pull and self.several:
             m.submodules.wait = wait = WalkWait(self.queues // self.paths, self.wait_cycles)
-            m.d.comb += [
-                wait.queue.eq(self.walk_queue // self.paths),
-                give_up.eq(wait.give_up),
-            ]
+            m.d.comb += wait.queue.eq(walked // self.paths)
+
         with m.FSM(name="walk_ring") as fsm:
             with m.State("IDLE"):
                 m.d.comb += begin.eq(1)
-                with m.If(self.request.valid):
+                with m.If(pending_valid | self.request.valid):
                     m.next = "LOOK"
             with m.State("LOOK"):
                 m.d.sync += [
                     committed.eq(self.committed),
                     taken.eq(self.taken),
+                    next_pointer.eq(self.taken + 1),
+                    exhausted.eq(self.taken == self.committed),
                     size.eq(self.lookup.config.size),
                 ]
                 m.d.comb += self.read_pointer.eq(self.taken)
@@ -175,20 +181,11 @@ class WalkRing(wiring.Component):
                         wait.waiting.eq((self.taken == self.committed) & ~chained),
                         wait.enabled.eq(self.lookup.config.enabled),
                     ]
-                    with m.If(give_up):
-                        m.d.comb += [
-                            self.item.valid.eq(1),
-                            item.absent.eq(1),
-                            item.last.eq(1),
-                            item.slots.eq(0),
-                        ]
-                        with m.If(self.item.ready):
-                            m.d.sync += buffers_left.eq(buffers_left + joined - 1)
-                            with m.If((buffers_left == 1) & ~joined):
-                                m.next = "IDLE"
+                    with m.If(wait.give_up):
+                        m.next = "ABSENT"
                 if not self.pull:
                     with m.Elif(~chained):
-                        m.next = "FINISH"
+                        m.next = "STORE"
             with m.State("TAKE"):
                 m.d.comb += [
                     item.address.eq(descriptor.address),
@@ -199,95 +196,78 @@ class WalkRing(wiring.Component):
                     item.error.eq(slots >= size),
                 ]
                 with m.If(descriptor.indirect):
-                    m.d.sync += [
-                        table_address.eq(descriptor.address),
-                        table_left.eq(descriptor.length >> 4),
-                        table_id.eq(descriptor.id),
-                        table_bad.eq(bad_table),
-                    ]
+                    m.d.comb += table.start.valid.eq(1)
                     m.next = "TABLE"
                 with m.Else():
                     m.d.comb += self.item.valid.eq(1)
                     with m.If(self.item.ready):
                         take_next(ends_buffer=~descriptor.next)
             with m.State("TABLE"):
+                # The store goes on showing the indirect descriptor.
                 m.d.comb += [
-                    chunk.eq(Mux(table_left > _TABLE_CHUNK, _TABLE_CHUNK, table_left)),
-                    item.id.eq(table_id),
-                    item.last.eq(table_bad | (table_left <= _TABLE_CHUNK)),
-                    item.error.eq(table_bad),
-                    item.table.eq(Mux(table_bad, 0, chunk)),
-                    self.table_request.payload.address.eq(table_address),
-                    self.table_request.payload.length.eq(chunk << 4),
-                    self.table_request.payload.last.eq(1),
+                    item.id.eq(descriptor.id),
+                    item.table.eq(~table.chunk.payload.bad),
+                    item.error.eq(table.chunk.payload.bad),
+                    item.last.eq(table.chunk.payload.last),
+                    self.item.valid.eq(table.chunk.valid),
+                    table.chunk.ready.eq(self.item.ready),
                 ]
-                with m.If(table_bad):
-                    m.d.comb += self.item.valid.eq(1)
-                    with m.If(self.item.ready):
-                        m.next = "TABLE_END"
-                with m.Elif(table_room >= chunk):
-                    m.d.comb += self.table_request.valid.eq(1)
-                    with m.If(self.table_request.ready):
-                        m.d.comb += table_taken.eq(chunk)
-                        m.next = "TABLE_ITEM"
-            with m.State("TABLE_ITEM"):
-                m.d.comb += [
-                    chunk.eq(Mux(table_left > _TABLE_CHUNK, _TABLE_CHUNK, table_left)),
-                    item.id.eq(table_id),
-                    item.last.eq(table_left <= _TABLE_CHUNK),
-                    item.table.eq(chunk),
-                    self.item.valid.eq(1),
-                ]
-                with m.If(self.item.ready):
-                    m.d.sync += [
-                        table_left.eq(table_left - chunk),
-                        table_address.eq(table_address + (_TABLE_CHUNK << 4)),
+                with m.If(self.item.valid & self.item.ready & item.last):
+                    take_next(ends_buffer=Const(1))
+            if self.pull and self.several:
+                with m.State("ABSENT"):
+                    m.d.comb += [
+                        self.item.valid.eq(1),
+                        item.absent.eq(1),
+                        item.last.eq(1),
+                        item.slots.eq(0),
                     ]
-                    m.next = "TABLE"
-                    with m.If(item.last):
-                        m.next = "TABLE_END"
-            with m.State("TABLE_END"):
-                take_next(ends_buffer=Const(1))
+                    with m.If(self.item.ready):
+                        end_buffer()
+                        m.next = "LOOK"
+                        with m.If((buffers_left == 1) & ~joins):
+                            m.next = "STORE"
             with m.State("STORE"):
                 # Also in mid-chain: the store may need the room before the chain can end.
                 m.d.comb += self.take_en.eq(1)
-                with m.If(owed):
-                    m.next = "REARM"
-                with m.Else():
-                    after_store()
-                    if self.pull:
-                        m.d.comb += begin.eq(~chained & (buffers_left == 0) & ~same)
-                        with m.If(begin & self.request.valid):
-                            m.next = "LOOK"
-            with m.State("REARM"):
-                m.d.comb += self.rearm.valid.eq(1)
-                with m.If(self.rearm.ready):
+                with m.If(~self.result.valid):
+                    m.d.sync += [
+                        self.result.payload.queue.eq(queue),
+                        self.result.payload.exhausted.eq(exhausted),
+                    ]
+                with m.If(~(owed & self.rearm.valid)):
+                    with m.If(owed):
+                        m.d.sync += [self.rearm.valid.eq(1), self.rearm.payload.eq(queue)]
                     m.d.sync += owed.eq(0)
-                    after_store()
-            if not self.pull:
-                with m.State("FINISH"):
-                    m.d.comb += self.result.valid.eq(1)
-                    with m.If(self.result.ready):
-                        m.next = "IDLE"
-        m.d.comb += self.request.ready.eq(begin | same)
+                    if self.pull:
+                        with m.If(~chained & burst_over):
+                            next_burst()
+                    else:
+                        with m.If(~chained & (burst_over | exhausted)):
+                            with m.If(~self.result.valid):
+                                m.d.sync += self.result.valid.eq(1)
+                                next_burst()
+                    with m.Elif(exhausted):
+                        m.next = "LOOK"
+                    with m.Else():
+                        m.next = "TAKE"
         with m.If(begin):
             m.d.sync += [
-                buffers_left.eq(self.request.payload.buffers),
+                queue.eq(chosen),
+                buffers_left.eq(Mux(pending_valid, pending.buffers, self.request.payload.buffers)),
                 slots.eq(0),
                 chained.eq(0),
                 owed.eq(0),
-                queue.eq(self.request.payload.queue),
+                pending_valid.eq(0),
             ]
-            with m.If(self.request.valid):
-                m.d.comb += [
-                    self.walk_queue.eq(self.request.payload.queue),
-                    self.lookup.queue.eq(self.request.payload.queue),
-                ]
+        with m.If(self.request.valid & self.request.ready & ~(begin & ~pending_valid)):
+            m.d.sync += [
+                pending.eq(self.request.payload),
+                pending_valid.eq(1),
+                pending_same.eq(self.request.payload.queue == queue),
+            ]
         if self.pull:
-            m.d.comb += [
-                same.eq(
-                    ~fsm.ongoing("IDLE") & (self.request.payload.queue == queue) & ~buffers_left[-1]
-                ),
-                joined.eq(self.request.valid & same),
-            ]
+            m.d.comb += joins.eq(
+                pending_valid & pending_same & ~buffers_left[-1] & ~fsm.ongoing("IDLE")
+            )
         return m
