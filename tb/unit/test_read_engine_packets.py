@@ -197,6 +197,49 @@ async def isolates_clients(dut: Any) -> None:
             await greedy.expect(data)
 
 
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def shares_tags_as_promised(dut: Any) -> None:
+    """A client gets all tags but those that the others can always get, and they do get them."""
+    bench = await Bench(dut).start()
+    host, tags, clients = bench.host, bench.params.tags, bench.clients
+    host.extended = tags > 32
+    host.set_control()
+    await cycles(dut, 4)
+    reserved = max(1, min(tags, 32) // (2 * len(clients)))
+    host.answer = lambda read: False
+    wanted = []
+    for number, client in enumerate(clients):
+        wanted += [(client, client.ask([(number << 40 | i << 9, 9)])) for i in range(tags + 1)]
+        await cycles(dut, tags + 20)
+        mine = sum(read.address >> 40 == number for read in host.seen)
+        assert mine == (reserved if number else tags - (len(clients) - 1) * reserved)
+    assert len(host.in_flight) == tags
+    host.answer = lambda read: True
+    for client, data in wanted:
+        await client.expect(data)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def holds_no_more_than_a_client_has_room_for(dut: Any) -> None:
+    """Reads that all end at once, for a client that takes nothing for a while: no byte is lost."""
+    bench = await Bench(dut).start()
+    host, client = bench.host, bench.clients[0]
+    for _ in range(20):
+        host.seen.clear()
+        host.answer = lambda read: read is not host.seen[0] or len(host.in_flight) == 1
+        client.sink.stall = 1.0
+        wanted = [
+            client.ask([(random_address() & ~0xFFF, random.randint(1, bench.params.slot_bytes))])
+            for _ in range(min(bench.params.tags, 32) // 2)
+        ]
+        while not host.seen or host.in_flight:
+            await RisingEdge(dut.clk)
+        await cycles(dut, 200)
+        client.sink.stall = random.choice([0.0, 0.5])
+        for data in wanted:
+            await client.expect(data)
+
+
 @pytest.mark.parametrize(("width", "tags", "slot_bytes", "clients"), CONFIGS)
 def test_read_engine_packets(width: int, tags: int, slot_bytes: int, clients: int) -> None:
     """Everything, over widths, numbers of tags, slot sizes and clients."""
