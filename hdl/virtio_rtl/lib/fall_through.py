@@ -74,10 +74,14 @@ class FallThroughFIFO(wiring.Component):
                 head.eq(Mux(empty, Value.cast(self.input.payload), read.data)),
                 head_valid.eq(taken | ~empty),
             ]
+        # Steps behind enables: the strobes come late, the sums do not wait for them.
+        with m.If(stores):
+            m.d.sync += write_row.eq(write_row + 1)
+        with m.If(unloads):
+            m.d.sync += read_row.eq(read_row + 1)
+        with m.If(stores != unloads):
+            m.d.sync += level.eq(Mux(stores, level + 1, level - 1))
         m.d.sync += [
-            write_row.eq(write_row + stores),
-            read_row.eq(read_row + unloads),
-            level.eq(level + stores - unloads),
             # Both looked up one step ahead: who is next to the boundary may reach it.
             empty.eq(~stores & (empty | ((level == 1) & unloads))),
             full.eq(~unloads & (full | ((level == behind - 1) & stores))),

@@ -13,6 +13,27 @@ _DATA_BITS = 12
 _NEED_BITS = 9  # 1024 dwords are 256 data credits
 
 
+class Tally(wiring.Component):
+    """Counts what has come and not gone, 0 to ``most``; ``any``, a register, says if there is any.
+
+    The strobes may come late in the cycle: the sums do not wait for them.
+    """
+
+    def __init__(self, most: int):
+        self.most = most
+        super().__init__({"up": In(1), "down": In(1), "any": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        count = Signal(range(self.most + 1))
+        with m.If(self.up != self.down):
+            m.d.sync += count.eq(Mux(self.up, count + 1, count - 1))
+        m.d.sync += self.any.eq(
+            (self.up & ~self.down) | (self.any & (self.up | ~(self.down & (count == 1))))
+        )
+        return m
+
+
 class Admission(wiring.Component):
     """Decide how many of the TLPs in one class's buffer may leave. [PCIe 3.0 §2.4.1, §2.6.1]
 
@@ -118,7 +139,8 @@ class Admission(wiring.Component):
             m.submodules.tickets = tickets = FallThroughFIFO(len(self.ticket), self.depth)
             reached = Signal()
             posted_since = Signal(len(self.ticket))
-            behind_posted = Signal(range(self.depth + 1))
+            behind_posted = Tally(self.depth)
+            m.submodules.behind_posted = behind_posted
             at_once = Signal()  # no posted TLP and none of this class is ahead
             m.d.comb += [
                 tickets.input.payload.eq(self.ticket),
@@ -127,9 +149,9 @@ class Admission(wiring.Component):
                 at_once.eq(arrives & ~tickets.output.valid & (self.ticket == self.posted_left)),
                 reached.eq((tickets.output.valid & ~posted_since[-1]) | at_once),
                 tickets.output.ready.eq(reached),
-                in_order.eq(reached | behind_posted.any()),
+                in_order.eq(reached | behind_posted.any),
             ]
-            m.d.sync += behind_posted.eq(behind_posted + reached - admit)
+            m.d.comb += [behind_posted.up.eq(reached), behind_posted.down.eq(admit)]
         else:
             m.d.comb += in_order.eq(needs.output.valid | arrives)
 
@@ -140,10 +162,12 @@ class Admission(wiring.Component):
             admit.eq(in_order & (self.infinite | (has_header & has_data))),
         ]
         m.d.sync += header_after.eq(self.header_limit - header_consumed - admit - 1)
-        waiting = Signal(range(self.depth + 1))
-        m.d.sync += [
-            header_consumed.eq(header_consumed + admit),
-            waiting.eq(waiting + admit - self.departed),
+        with m.If(admit):
+            m.d.sync += header_consumed.eq(header_consumed + 1)
+        m.submodules.waiting = waiting = Tally(self.depth)
+        m.d.comb += [
+            waiting.up.eq(admit),
+            waiting.down.eq(self.departed),
+            self.admitted.eq(waiting.any),
         ]
-        m.d.comb += self.admitted.eq(waiting.any())
         return m

@@ -165,10 +165,10 @@ class TxArbiter(wiring.Component):
         # TLP that starts now leaves ahead of whatever is chosen next.
         entering = posted.input.valid & posted.input.ready & posted.input.payload.last
         leaving = order.input_0.valid & order.input_0.ready & order.input_0.payload.first
-        m.d.sync += [
-            posted_entered.eq(posted_entered + entering),
-            posted_left.eq(posted_left + leaving),
-        ]
+        with m.If(entering):
+            m.d.sync += posted_entered.eq(posted_entered + 1)
+        with m.If(leaving):
+            m.d.sync += posted_left.eq(posted_left + 1)
 
         wiring.connect(m, order.output, skid.input)
         wiring.connect(m, skid.output, wiring.flipped(self.tlp))

@@ -4,7 +4,8 @@ from amaranth.hdl import Const, Module, Signal, unsigned
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.stream import StreamFIFO
+from ..lib.fall_through import FallThroughFIFO
+from ..lib.stream import SkidBuffer, StreamFIFO
 from ..types.dma import WriteRequest
 from ..types.packet import packet_stream
 from ..types.virtqueue import SuppressionUpdate
@@ -40,7 +41,8 @@ class Suppression(wiring.Component):
     recheck : stream of 16 bits
         Virtqueues to look at again, to the scheduler.
 
-    One update every two cycles; up to 4 in flight.
+    One update every two cycles; up to 4 in flight. A write is offered one cycle after its update
+    was taken, a second look one cycle after its write was accepted.
     """
 
     def __init__(self, width: int):
@@ -58,7 +60,12 @@ class Suppression(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.waiting = waiting = StreamFIFO(SuppressionUpdate, 4)
-        update = self.update.payload
+        # Nobody waits for the writes or the second looks: registers at both doors.
+        m.submodules.updates = updates = SkidBuffer(SuppressionUpdate)
+        m.submodules.rechecks = rechecks = FallThroughFIFO(unsigned(16), 2)
+        wiring.connect(m, wiring.flipped(self.update), updates.input)
+        wiring.connect(m, rechecks.output, wiring.flipped(self.recheck))
+        update = updates.output.payload
         request_sent = Signal()
         m.d.comb += [
             self.request.payload.address.eq(update.address),
@@ -73,26 +80,26 @@ class Suppression(wiring.Component):
             waiting.input.payload.eq(update),
         ]
         with m.If(~request_sent):
-            m.d.comb += self.request.valid.eq(self.update.valid & waiting.input.ready)
+            m.d.comb += self.request.valid.eq(updates.output.valid & waiting.input.ready)
             with m.If(self.request.valid & self.request.ready):
                 m.d.comb += waiting.input.valid.eq(1)
                 m.d.sync += request_sent.eq(1)
         # The write engine takes a request only beside its data, so both are offered at once.
         packet_sent = Signal()
         m.d.comb += self.packet.valid.eq(
-            self.update.valid & (waiting.input.ready | request_sent) & ~packet_sent
+            updates.output.valid & (waiting.input.ready | request_sent) & ~packet_sent
         )
         with m.If(self.packet.valid & self.packet.ready):
             m.d.sync += packet_sent.eq(1)
         with m.If(request_sent & packet_sent):
-            m.d.comb += self.update.ready.eq(1)
+            m.d.comb += updates.output.ready.eq(1)
             m.d.sync += [request_sent.eq(0), packet_sent.eq(0)]
 
         enabled = ~waiting.output.payload.disable
         m.d.comb += [
-            self.recheck.payload.eq(waiting.output.payload.queue),
-            self.recheck.valid.eq(waiting.output.valid & self.done.valid & enabled),
-            waiting.output.ready.eq(self.done.valid & (self.recheck.ready | ~enabled)),
-            self.done.ready.eq(waiting.output.valid & (self.recheck.ready | ~enabled)),
+            rechecks.input.payload.eq(waiting.output.payload.queue),
+            rechecks.input.valid.eq(waiting.output.valid & self.done.valid & enabled),
+            waiting.output.ready.eq(self.done.valid & (rechecks.input.ready | ~enabled)),
+            self.done.ready.eq(waiting.output.valid & (rechecks.input.ready | ~enabled)),
         ]
         return m

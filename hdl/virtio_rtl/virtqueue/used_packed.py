@@ -138,10 +138,13 @@ class PackedUsed(wiring.Component):
         states_write = states.write_port()
         states_read = states.read_port(transparent_for=[states_write])
         entries_write = entries.write_port()
-        entries_read = entries.read_port(transparent_for=[entries_write])
+        entries_read = entries.read_port()
+        # The only entry of a batch that went past the queue is read while it is written.
+        fresh = Signal()
+        fresh_entry = Signal(UsedEntry)
         m.d.comb += [
             entries_read.addr.eq(write.entry_address),
-            write.entry.eq(entries_read.data),
+            write.entry.eq(Mux(fresh, fresh_entry, entries_read.data)),
         ]
 
         now = Signal(_AGE_BITS)
@@ -238,6 +241,10 @@ class PackedUsed(wiring.Component):
             young.eq(self.busy & (state.count != 0) & is_young(state.since)),
             # Everything that may end in a write waits for room for one.
             advance.eq(~(appends | flushes) | room),
+        ]
+        m.d.sync += [
+            fresh.eq(write.batch.ready & ~batches.output.valid & (state.count == 0)),
+            fresh_entry.eq(entries_write.data),
         ]
         with m.If(appends & room):
             m.d.comb += [

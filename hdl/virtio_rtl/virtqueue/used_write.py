@@ -45,7 +45,7 @@ class UsedWrite(wiring.Component):
     Ports
     -----
     batch : stream of ``UsedBatch``
-    entry_address -> entry : ``UsedEntry``, one cycle latency; what is written at that time is seen
+    entry_address -> entry : ``UsedEntry``, one cycle latency
     lookup : ``QueueLookup``
     request, packet, done : client of the write engine
     written : stream of 16 bits
