@@ -106,7 +106,7 @@ async def streams_large_requests(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def has_short_latency(dut: Any) -> None:
-    """A lone read: request to TLP in 3 cycles, last completion beat to packet in 5 cycles.
+    """A lone read: request to TLP in 2 cycles, last completion beat to packet in 4 cycles.
 
     Whatever its alignment and length, with every client, and with the right bytes.
     """
@@ -128,8 +128,8 @@ async def has_short_latency(dut: Any) -> None:
             request, tlp, completed, packet = (
                 [cycle for cycle, name in log if name == port] for port in ports
             )
-            assert tlp[0] - request[0] == 3, (address, length)
-            assert packet[0] - completed[-1] == 5, (address, length)
+            assert tlp[0] - request[0] == 2, (address, length)
+            assert packet[0] - completed[-1] == 4, (address, length)
             assert span(packet) == -(-length // size)
         watcher.cancel()
 

@@ -259,11 +259,11 @@ async def a_crowded_path_is_worth_waiting_for(dut: Any) -> None:
     await cycles(dut, 2 * LINGER)
     assert len(left.cycles) == QUEUES
     dut.crowded.value = 0
-    await until(dut, lambda: len(left.cycles) == QUEUES + 1, 20)
+    await until(dut, lambda: len(left.cycles) == QUEUES + 1, LINGER_CROWDED)
     rig.put(5)
     await cycles(dut, LINGER // 2)
     dut.crowded.value = 1
-    await until(dut, lambda: len(left.cycles) == QUEUES + 2, LINGER_CROWDED)
+    await until(dut, lambda: len(left.cycles) == QUEUES + 2, 2 * LINGER_CROWDED)
     assert left.cycles[-1] - left.cycles[-2] >= LINGER_CROWDED // 2
 
 

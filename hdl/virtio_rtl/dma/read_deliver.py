@@ -48,7 +48,7 @@ class ReadDeliver(wiring.Component):
     error : Out(stream read_error(clients))
 
     One row per cycle, no bubble between tags of one or several clients. From ``ended`` to the
-    packet: 3 cycles. A tag's rows move only when the client's output FIFO has room for all of
+    packet: 2 cycles. A tag's rows move only when the client's output FIFO has room for all of
     them, so that a client that does not take its packets holds up nobody else.
     """
 
@@ -174,8 +174,8 @@ class ReadDeliver(wiring.Component):
             queue.granted.eq(granted[index]),
             outlet.claimed.valid.eq(granted[index]),
             outlet.claimed.payload.eq(queue.share.beats),
-            outlet.beat.valid.eq(merge.beat.valid & (merge.beat.payload.client == index)),
-            outlet.beat.payload.eq(merge.beat.payload.beat),
+            outlet.beat.valid.eq(merge.arrives[index]),
+            outlet.beat.payload.eq(merge.beat),
         ]
         connect(m, outlet.packet, flipped(getattr(self, f"packet_{index}")))
         return queue.share

@@ -4,15 +4,15 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from virtio_rtl.dma.read_chunk_buffer import ChunkBuffer
 from virtio_rtl.dma.read_deliver import ReadDeliver
 from virtio_rtl.dma.read_issue import ReadIssue
-from virtio_rtl.dma.read_records import LOW_TAGS, chunk_layout, read_error, slot_rows
+from virtio_rtl.dma.read_records import LOW_TAGS, read_error, slot_rows
 from virtio_rtl.dma.read_slots import ReadSlots
 from virtio_rtl.dma.read_split import ReadSplit
 from virtio_rtl.dma.read_timer import ReadTimer
 from virtio_rtl.dma.read_tracker import ReadTracker
 from virtio_rtl.dma.tags import TagPool
-from virtio_rtl.lib.stream import SkidBuffer
 from virtio_rtl.types.dma import DMAError, ReadRequest
 from virtio_rtl.types.packet import packet_stream
 from virtio_rtl.types.pcie import FunctionControl
@@ -76,8 +76,9 @@ class ReadEngine(wiring.Component):
     ----------------------
     One TLP per cycle, also for a single client. One completion beat per cycle. One row of a tag per
     cycle, without a bubble between tags or clients; a tag's rows are counted in the packet, so
-    that one which starts or ends inside a row costs that row. From a request to its TLP 3 cycles,
-    from the last completion beat to the packet 5 cycles.
+    that one which starts or ends inside a row costs that row. From a request to its TLP 2 cycles,
+    from the last completion beat to the packet 4 cycles: ``packet_*.payload`` is three levels of
+    logic behind memory outputs, ``valid`` one behind registers.
 
     Order and errors
     ----------------
@@ -153,7 +154,7 @@ class ReadEngine(wiring.Component):
 
         for index in range(self.clients):
             split = ReadSplit(self.width, self.slot_bytes)
-            buffer = SkidBuffer(chunk_layout(self.width))
+            buffer = ChunkBuffer(self.width)
             m.submodules[f"split_{index}"] = split
             m.submodules[f"chunk_buffer_{index}"] = buffer
             m.d.comb += [

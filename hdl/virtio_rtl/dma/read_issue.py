@@ -48,7 +48,7 @@ class ReadIssue(wiring.Component):
 
     One read per cycle, latency one cycle. Chunks of one client go in order. Without Bus Master
     Enable no further read is offered. Traffic class and attributes are 0. A chunk's ``ready``
-    depends on its ``valid`` and on ``tlp.ready``, at 5 levels: a `SkidBuffer` has to stand before
+    depends on its ``valid`` and on ``tlp.ready``, at 5 levels: a `ChunkBuffer` has to stand before
     it. [PCIe 3.0 §2.2.7]
     """
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from virtio_rtl.dma.read_records import read_error, share_layout, strobe
+from virtio_rtl.dma.read_records import one_hot, read_error, share_layout, strobe
 from virtio_rtl.types.dma import DMAError
 from virtio_rtl.types.packet import packet_beat
 
@@ -38,13 +38,19 @@ class ReadMerge(wiring.Component):
     row_data : In(width)
     code : In(DMAError)
         How the row's read ended.
-    beat : Out(strobe({client, beat}))
-        Two cycles after ``row``.
+    beat : Out(packet_beat(width))
+        With ``row_data``, one cycle after ``row``.
+    arrives : Out(clients)
+        ``beat`` is for this client, one at most.
     error : Out(stream read_error(clients))
-        One per failed group; lost if the previous one was not taken yet.
+        One per failed group, one cycle after its last beat; lost if the previous one was not taken
+        yet.
 
     One row per cycle, in any mixture of clients. The last row of a tag that the client's next tag
     continues is kept, client by client, until that one's first row comes.
+
+    ``arrives`` is a register, and so are ``count`` and ``last`` of ``beat``; its data are one
+    multiplexer behind ``row_data``, its ``error`` is one level of logic behind registers.
     """
 
     def __init__(self, width: int, tags: int, slot_bytes: int, clients: int):
@@ -56,13 +62,8 @@ class ReadMerge(wiring.Component):
                 "row": In(strobe(self.row_shape)),
                 "row_data": In(width),
                 "code": In(DMAError),
-                "beat": Out(
-                    strobe(
-                        data.StructLayout(
-                            {"client": range(max(clients, 2)), "beat": packet_beat(width)}
-                        )
-                    )
-                ),
+                "beat": Out(packet_beat(width)),
+                "arrives": Out(clients),
                 "error": Out(stream.Signature(read_error(clients))),
             }
         )
@@ -70,15 +71,26 @@ class ReadMerge(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes = self.width // 8
-        row = Signal(self.row_shape)
-        row_valid = Signal()
-        continued = Signal(lanes)
         ahead = self.row.payload
+        client = Signal.like(ahead.client)
+        valid, keeps, ends_group = Signal(), Signal(), Signal()
+        count = Signal(range(lanes + 1))
+        continued = Signal(lanes)
+        # All that the row's data and code need not be known for.
+        keeps_ahead = ahead.last & ahead.share.carry
+        ends_ahead = ahead.last & ahead.share.last
         m.d.sync += [
-            row.eq(ahead),
-            row_valid.eq(self.row.valid),
+            client.eq(ahead.client),
+            valid.eq(self.row.valid),
+            keeps.eq(keeps_ahead),
+            ends_group.eq(ends_ahead),
+            count.eq(Mux(ends_ahead, ahead.share.end_count, lanes)),
             continued.eq(
                 Cat(ahead.first & (lane < ahead.share.first_lane) for lane in range(lanes))
+            ),
+            self.arrives.eq(
+                one_hot(ahead.client, self.clients)
+                & (self.row.valid & ~keeps_ahead).replicate(self.clients)
             ),
         ]
 
@@ -87,13 +99,11 @@ class ReadMerge(wiring.Component):
         kept_write = kept.write_port()
         kept_read = kept.read_port(domain="comb")
         merged = Signal(self.width)
-        keeps = row.last & row.share.carry
-        ends_group = row.last & row.share.last
         m.d.comb += [
-            kept_read.addr.eq(row.client),
-            kept_write.addr.eq(row.client),
+            kept_read.addr.eq(client),
+            kept_write.addr.eq(client),
             kept_write.data.eq(merged),
-            kept_write.en.eq(row_valid & keeps),
+            kept_write.en.eq(valid & keeps),
             merged.eq(
                 Cat(
                     Mux(
@@ -106,35 +116,38 @@ class ReadMerge(wiring.Component):
             ),
         ]
 
+        # The error of the group so far is looked up one cycle ahead: the beat is offered at once.
         earlier_codes = Signal(data.ArrayLayout(DMAError, max(self.clients, 2)))
-        earlier = earlier_codes[row.client]
-        first_code = Signal(DMAError)
-        m.d.comb += first_code.eq(Mux(earlier == DMAError.NONE, self.code, earlier))
-        with m.If(row_valid):
-            m.d.sync += earlier.eq(Mux(ends_group, DMAError.NONE, first_code))
+        earlier, first_code, code_after = Signal(DMAError), Signal(DMAError), Signal(DMAError)
+        m.d.comb += [
+            first_code.eq(Mux(earlier == DMAError.NONE, self.code, earlier)),
+            code_after.eq(Mux(ends_group, DMAError.NONE, first_code)),
+        ]
+        m.d.sync += earlier.eq(earlier_codes[ahead.client])
+        with m.If(valid):
+            m.d.sync += earlier_codes[client].eq(code_after)
+            with m.If(ahead.client == client):
+                m.d.sync += earlier.eq(code_after)
 
-        beat = self.beat.payload.beat
-        m.d.sync += [
-            self.beat.valid.eq(row_valid & ~keeps),
-            self.beat.payload.client.eq(row.client),
-            beat.data.eq(merged),
-            beat.count.eq(Mux(ends_group, row.share.end_count, lanes)),
-            beat.last.eq(ends_group),
+        m.d.comb += [
+            self.beat.data.eq(merged),
+            self.beat.count.eq(count),
+            self.beat.last.eq(ends_group),
             # Known from the tag's first row on, so that who takes one read a group need not wait.
-            beat.error.eq(first_code != DMAError.NONE),
+            self.beat.error.eq(first_code != DMAError.NONE),
         ]
 
         with m.If(self.error.ready):
             m.d.sync += self.error.valid.eq(0)
         with m.If(
-            row_valid
+            valid
             & ends_group
             & (first_code != DMAError.NONE)
             & (~self.error.valid | self.error.ready)
         ):
             m.d.sync += [
                 self.error.valid.eq(1),
-                self.error.payload.client.eq(row.client),
+                self.error.payload.client.eq(client),
                 self.error.payload.code.eq(first_code),
             ]
         return m

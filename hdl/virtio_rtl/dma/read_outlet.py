@@ -31,8 +31,8 @@ class ReadOutlet(wiring.Component):
     beat : In(strobe(packet_beat(width)))
     packet : Out(packet_stream(width))
 
-    One beat per cycle; no latency when empty, else one cycle. ``packet.valid`` and its payload are
-    two levels of logic behind registers, if ``beat`` is a register.
+    One beat per cycle; no latency when empty, else one cycle. ``packet.valid`` is one level of
+    logic behind ``beat.valid``, its payload one multiplexer behind that of ``beat``.
     """
 
     def __init__(self, width: int, depth: int, max_claim: int):

@@ -39,8 +39,8 @@ class ReadSplit(wiring.Component):
 
     ``request.ready`` depends on a register and on ``stop`` only: a second request can be taken
     while the first one is being cut. ``chunk`` is combinational from the request that is held, and
-    changes if MRRS does: a buffer has to follow, with a ``ready`` that is a register. A request of
-    length 0 is not allowed; lengths over 4096 work.
+    changes if MRRS does: a `ChunkBuffer` has to follow, which takes it at once or is full. A
+    request of length 0 is not allowed; lengths over 4096 work.
     """
 
     def __init__(self, width: int, slot_bytes: int):

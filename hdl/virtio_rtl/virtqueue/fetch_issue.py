@@ -18,7 +18,8 @@ def receive_state(pointer_bits: int) -> data.StructLayout:
     ``index`` and ``wrapped`` (the wrap counter, inverted, so that 0 is its reset value) name the
     next ring slot whose descriptor has not been received, ``pointer`` its place in the read-ahead
     store. ``epoch`` changes with every rewind. ``more``: the last fetch found nothing but
-    available descriptors; ``streak``: how often in a row, saturated at 3.
+    available descriptors; ``streak``: how often in a row, saturated at 3. ``halted``: the driver
+    has left a chain unfinished; nothing is read any more until a reset.
     """
     return data.StructLayout(
         {
@@ -30,6 +31,7 @@ def receive_state(pointer_bits: int) -> data.StructLayout:
             "more": 1,
             "streak": 2,
             "chain_open": 1,
+            "halted": 1,
         }
     )
 
@@ -233,7 +235,7 @@ class FetchIssue(wiring.Component):
                     streak.eq(self.state.streak),
                     room.eq(self.depth - (start.pointer - taken)[: self.pointer_bits]),
                     size.eq(config.size),
-                    enabled.eq(config.enabled),
+                    enabled.eq(config.enabled & ~self.state.halted),
                     descriptor_area.eq(config.descriptor_area),
                     device_area.eq(config.device_area),
                     request_sent.eq(0),

@@ -32,7 +32,8 @@ class FetchReceive(wiring.Component):
 
     Only whole chains are committed to the walker, unless a chain is about to fill the store. A
     chain whose next descriptor is not available, although its head was when the fetch was issued,
-    breaks a rule: it is ended with an indirect descriptor without a table, an error to the walker.
+    breaks a rule: it is ended with an indirect descriptor without a table, an error to the walker,
+    and the virtqueue is not read any more.
 
     Parameters
     ----------
@@ -260,7 +261,7 @@ class FetchReceive(wiring.Component):
                     self.failed.eq(1),
                 ]
                 one_more(ends=Const(1))
-                m.d.sync += broken.eq(1)
+                m.d.sync += [broken.eq(1), now.halted.eq(1)]
                 m.next = "SETTLE"
             with m.State("ANNOUNCE"):
                 m.d.comb += self.committed.valid.eq(1)

@@ -11,6 +11,7 @@ from ..lib.sweep import ResetSweep
 from ..types.dma import WriteRequest
 from ..types.packet import packet_stream
 from ..types.virtqueue import Completion, QueueLookup
+from .used_patience import UsedPatience
 from .used_write import UsedBatch, UsedEntry, UsedWrite
 
 __all__ = ["PackedUsed"]
@@ -35,8 +36,8 @@ class PackedUsed(wiring.Component):
     full, at a multiple of ``batch`` in the ring (so that writes stay aligned), at the ring's end
     and behind a chain of several slots; else as soon as no buffer is in the device any more, and
     at the latest ``linger`` cycles after its first entry: a lone buffer is not delayed, a flood is
-    batched. While the posted path is the bottleneck, a batch of many busy virtqueues may wait
-    ``linger_crowded`` cycles instead: then every byte that batching saves is a frame more.
+    batched. While the posted path is the bottleneck, a batch of many busy virtqueues may wait up
+    to ``linger_crowded`` cycles: then every byte that batching saves is a frame more.
 
     Parameters
     ----------
@@ -150,11 +151,12 @@ class PackedUsed(wiring.Component):
         now = Signal(_AGE_BITS)
         # What began now or later is young; half of the circle lies on either side.
         young_from = Signal(_AGE_BITS)
-        patience = Signal(_AGE_BITS)
+        m.submodules.patience = patience = UsedPatience(self.linger, self.linger_crowded)
         m.d.sync += [
+            # Or we ourselves have more to write than we can.
+            patience.crowded.eq(self.crowded | ~batches.input.ready),
             now.eq(now + 1),
-            patience.eq(Mux(self.crowded, self.linger_crowded, self.linger)),
-            young_from.eq(now + 2 - patience),
+            young_from.eq(now + 2 - patience.cycles),
         ]
 
         def is_young(since):
