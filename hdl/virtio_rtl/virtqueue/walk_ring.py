@@ -156,7 +156,10 @@ class WalkRing(wiring.Component):
 
         if self.pull and self.several:
             m.submodules.wait = wait = WalkWait(self.queues // self.paths, self.wait_cycles)
-            m.d.comb += wait.queue.eq(walked // self.paths)
+            m.d.comb += [
+                wait.queue.eq(walked // self.paths),
+                wait.enabled.eq(self.lookup.config.enabled),
+            ]
 
         with m.FSM(name="walk_ring") as fsm:
             with m.State("IDLE"):
@@ -179,7 +182,6 @@ class WalkRing(wiring.Component):
                     m.d.comb += [
                         wait.found.eq(self.taken != self.committed),
                         wait.waiting.eq((self.taken == self.committed) & ~chained),
-                        wait.enabled.eq(self.lookup.config.enabled),
                     ]
                     with m.If(wait.give_up):
                         m.next = "ABSENT"
@@ -222,11 +224,13 @@ class WalkRing(wiring.Component):
                         item.last.eq(1),
                         item.slots.eq(0),
                     ]
+                    m.d.comb += wait.waiting.eq(self.taken == self.committed)
                     with m.If(self.item.ready):
                         end_buffer()
-                        m.next = "LOOK"
                         with m.If((buffers_left == 1) & ~joins):
                             m.next = "STORE"
+                        with m.Elif(~wait.give_up):
+                            m.next = "LOOK"
             with m.State("STORE"):
                 # Also in mid-chain: the store may need the room before the chain can end.
                 m.d.comb += self.take_en.eq(1)
