@@ -16,11 +16,12 @@ from virtqueue_helper import Moves, nothing_more, spread
 from lib.port import reader
 from lib.sim import simulate
 from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock
-from virtio_rtl.lib.stream import FallThroughFIFO, SkidBuffer, StreamArbiter, StreamFIFO
+from virtio_rtl.lib.bypass import BypassFIFO
+from virtio_rtl.lib.stream import SkidBuffer, StreamArbiter, StreamFIFO
 from virtio_rtl.lib.sweep import ResetSweep
 
 DEPTHS = (1, 2, 3, 8, 17, 65, 66, 100)
-FALL_THROUGH = 5
+BYPASS = 5
 SWEEPS = (1, 2, 5, 64)
 BEAT = data.StructLayout({"source": 4, "number": 20, "last": 1})
 
@@ -44,7 +45,7 @@ class Queues(wiring.Component):
         m = Module()
         parts: dict[str, Any] = {
             "skid": SkidBuffer(unsigned(24)),
-            "through": FallThroughFIFO(unsigned(24), FALL_THROUGH),
+            "bypass": BypassFIFO(unsigned(24), BYPASS),
         }
         for depth in DEPTHS:
             parts[f"fifo_{depth}"] = fifo = StreamFIFO(unsigned(24), depth)
@@ -93,7 +94,7 @@ class Arbiters(wiring.Component):
 
 
 def queue_names() -> list[str]:
-    return [*(f"fifo_{depth}" for depth in DEPTHS), "skid", "through"]
+    return [*(f"fifo_{depth}" for depth in DEPTHS), "skid", "bypass"]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -116,7 +117,7 @@ async def queues_keep_order_under_stalls(dut: Any) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def queues_hold_what_they_say(dut: Any) -> None:
     """Blocked, a FIFO takes `depth` entries and its level says so; a skid buffer takes two."""
-    others = {"skid": 2, "through": FALL_THROUGH}
+    others = {"skid": 2, "bypass": BYPASS}
     start_clock(dut)
     for name in queue_names():
         source = StreamSource(dut, f"{name}_i")
@@ -139,7 +140,7 @@ async def queues_hold_what_they_say(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def queues_pass_an_entry_a_cycle(dut: Any) -> None:
-    """Full rate from depth 2 on; an empty queue is passed in one cycle, or falls through in none.
+    """Full rate from depth 2 on; an empty queue is passed in one cycle, or bypassed in none.
 
     Neither changes after a stall.
     """
@@ -149,7 +150,7 @@ async def queues_pass_an_entry_a_cycle(dut: Any) -> None:
         came, left = Moves(dut, f"{name}_i"), Moves(dut, f"{name}_o")
         await reset(dut)
         slow = 2 if name == "fifo_1" else 1
-        latency = 0 if name == "through" else 1
+        latency = 0 if name == "bypass" else 1
         for stalled in (0, 1, 20):
             source.queue(range(50))
             await cycles(dut, 10)
@@ -290,6 +291,6 @@ def test_refuses_nonsense() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         StreamFIFO(8, 0)
     with pytest.raises(ValueError, match="at least 2"):
-        FallThroughFIFO(8, 1)
+        BypassFIFO(8, 1)
     with pytest.raises(ValueError, match="at least 1"):
         StreamArbiter(8, 0)

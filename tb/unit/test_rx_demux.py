@@ -105,7 +105,7 @@ async def one_beat_per_cycle(dut: Any) -> None:
     for name, kind, latency in (
         ("completions", T.COMPLETION, 0),
         ("config", T.CONFIG_READ0, 1),
-        ("requests", T.MEM_READ, 2),
+        ("requests", T.MEM_READ, 1),
     ):
         await cycles(dut, 5)
         source.queue(TLP(random_header(kind, 1)).beats(width))

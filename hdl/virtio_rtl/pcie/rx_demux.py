@@ -44,9 +44,8 @@ class RxDemux(wiring.Component):
         without a meaning. An endpoint may ignore them; a counter should not.
 
     One beat per cycle in, no bubble between TLPs. No latency to ``completions``, whose payload is
-    that of ``tlp``; one cycle to ``config`` and ``dropped``, two to ``requests``. ``tlp.ready``
-    depends on registers and on ``completions.ready``, not on the type: there is room for a beat of
-    any type.
+    that of ``tlp``; one cycle to the others and ``dropped``. ``tlp.ready`` depends on registers
+    and on ``completions.ready``, not on the type: there is room for a beat of any type.
 
     Order is kept within an output, not between outputs: a completion may reach the read engine
     before a memory write that came earlier has reached its register. Nothing in a virtio device

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.stream import FallThroughFIFO
+from ..lib.bypass import BypassFIFO
 
 __all__ = ["RequestChunks", "piece"]
 
@@ -48,7 +48,7 @@ class RequestChunks(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.pieces = pieces = FallThroughFIFO(piece(self.length_bits), self.waiting)
+        m.submodules.pieces = pieces = BypassFIFO(piece(self.length_bits), self.waiting)
         wiring.connect(m, wiring.flipped(self.piece), pieces.input)
 
         request = self.request

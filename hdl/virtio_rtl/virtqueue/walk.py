@@ -4,7 +4,8 @@ from amaranth.hdl import Module, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.stream import FallThroughFIFO, StreamFIFO
+from ..lib.bypass import BypassFIFO
+from ..lib.stream import StreamFIFO
 from ..types.dma import ReadRequest
 from ..types.packet import packet_stream
 from ..types.virtqueue import Buffer, Descriptor, QueueLookup, Segment
@@ -108,7 +109,7 @@ class Walk(wiring.Component):
         m.submodules.ring = ring = WalkRing(
             self.queues, self.paths, self.batch, self.depth, self.pull, self.wait_cycles
         )
-        m.submodules.items = items = FallThroughFIFO(RingItem, 16)
+        m.submodules.items = items = BypassFIFO(RingItem, 16)
         m.submodules.expand = expand = WalkExpand(self.width, self.segments if self.pull else None)
         m.submodules.segments = segments = StreamFIFO(Segment, self.segments + self.pull)
         m.submodules.buffers = buffers = StreamFIFO(Buffer, self.buffers)
