@@ -111,6 +111,7 @@ def synth(
     ] = "",
     growth: Annotated[bool, typer.Option(help="Compare 2 and 256 queues.")] = True,
     above: Annotated[int, typer.Option(help="List the paths above this many levels.")] = LIMIT,
+    limit: Annotated[int, typer.Option(help="Fail above this many levels.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs of Yosys at a time.")] = 1,
     output: Annotated[str, typer.Option(help="Folder for the results; build/synth.")] = "",
 ) -> None:
@@ -138,6 +139,9 @@ def synth(
     write(folder, figures, growths)
     show(console, figures, growths)
     say(console, f"results: {folder / 'results.json'}, paths: {folder}/paths-*.txt")
+    above_limit = [line.config for line in figures if limit and line.levels > limit]
+    if above_limit:
+        fail(f"more than {limit} levels: {', '.join(above_limit)}", 1)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.fall_through import FallThroughFIFO
+from ..lib.stream import StreamFIFO
 from ..types.dma import WriteRequest
 from ..types.tlp import TLPType, tlp_beat, tlp_stream
 from .write_input import client_shape
@@ -92,7 +92,7 @@ class WriteDirect(wiring.Component):
         queue_shape = data.StructLayout(
             {"beat": tlp_beat(self.width), "client": client_shape(self.clients)}
         )
-        m.submodules.queue = queue = FallThroughFIFO(queue_shape, _DEPTH)
+        m.submodules.queue = queue = StreamFIFO(queue_shape, _DEPTH)
         m.d.comb += self.open.eq(alone & queue.input.ready & self.enable)
 
         length = self.request.length[: lanes.bit_length()]

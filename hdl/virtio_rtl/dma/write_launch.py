@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.fall_through import FallThroughFIFO
+from ..lib.stream import StreamFIFO
 from ..types.tlp import TLPType, tlp_stream
 from .write_align import ALIGN_LATENCY, WriteAlign
 from .write_input import client_shape
@@ -195,7 +195,7 @@ class WriteLaunch(wiring.Component):
             valid, beside = next_valid, Value.cast(next_beside)
 
         queue_shape = data.StructLayout({"data": self.width, "beside": beside_shape})
-        m.submodules.queue = queue = FallThroughFIFO(queue_shape, _OUTPUT_DEPTH)
+        m.submodules.queue = queue = StreamFIFO(queue_shape, _OUTPUT_DEPTH)
         m.d.comb += [
             queue.input.valid.eq(valid),
             queue.input.payload.data.eq(align.read_data),

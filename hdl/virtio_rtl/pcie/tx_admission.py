@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.fall_through import FallThroughFIFO
+from ..lib.stream import StreamFIFO
 
 __all__ = ["Admission"]
 
@@ -110,7 +110,7 @@ class Admission(wiring.Component):
 
         # Neither FIFO can overflow: its entry goes before the TLP leaves the buffer.
         if self.with_data:
-            m.submodules.needs = needs = FallThroughFIFO(_NEED_BITS, self.depth)
+            m.submodules.needs = needs = StreamFIFO(_NEED_BITS, self.depth)
             data_consumed = Signal(_DATA_BITS)
             data_room = Signal(_DATA_BITS)  # of the cycle before: too little at worst
             first = ~needs.output.valid & self.early
@@ -136,7 +136,7 @@ class Admission(wiring.Component):
             m.d.comb += has_data.eq(1)
 
         if self.ordered:
-            m.submodules.tickets = tickets = FallThroughFIFO(len(self.ticket), self.depth)
+            m.submodules.tickets = tickets = StreamFIFO(len(self.ticket), self.depth)
             reached = Signal()
             posted_since = Signal(len(self.ticket))
             behind_posted = Tally(self.depth)

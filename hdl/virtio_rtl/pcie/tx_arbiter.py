@@ -5,7 +5,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from ..lib.fall_through import FallThroughFIFO
 from ..lib.stream import SkidBuffer, StreamArbiter, StreamFIFO
 from ..types.tlp import FlowControlLimits, TLPHeader, tlp_beat, tlp_stream
 from .tx_admission import Admission
@@ -93,9 +92,9 @@ class TxArbiter(wiring.Component):
         posted_entered = Signal(ticket_bits)
         posted_left = Signal(ticket_bits)
 
-        m.submodules.posted_buffer = posted = FallThroughFIFO(beat, self.depth)
+        m.submodules.posted_buffer = posted = StreamFIFO(beat, self.depth)
         m.submodules.completion_buffer = completion = StreamFIFO(beat, self.depth)
-        m.submodules.read_buffer = read = FallThroughFIFO(TLPHeader, self.read_depth)
+        m.submodules.read_buffer = read = StreamFIFO(TLPHeader, self.read_depth)
         m.submodules.posted_merge = posted_merge = StreamArbiter(beat, 2, packets=True)
         m.submodules.completion_merge = merge = StreamArbiter(beat, 2, packets=True)
         m.submodules.order = order = StreamArbiter(beat, 3, packets=True)

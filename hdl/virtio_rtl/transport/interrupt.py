@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from virtio_model.spec import pci
-from virtio_rtl.lib.fall_through import FallThroughFIFO
+from virtio_rtl.lib.stream import StreamFIFO
 from virtio_rtl.transport.queue_table import VectorLookup
 from virtio_rtl.types.virtqueue import InterruptRequest
 
@@ -58,7 +58,7 @@ class InterruptRouter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.vectors = vectors = FallThroughFIFO(11, _DEPTH)
+        m.submodules.vectors = vectors = StreamFIFO(11, _DEPTH)
         wiring.connect(m, vectors.output, wiring.flipped(self.vector))
         looking = Signal(InterruptRequest)
         looking_valid = Signal()
@@ -66,7 +66,7 @@ class InterruptRouter(wiring.Component):
         deciding = looking_valid & self.enable
         m.d.comb += [
             # Room for the one that is looked up and for this one, beside the two that may wait.
-            self.request.ready.eq(vectors.level < _DEPTH - 2),
+            self.request.ready.eq(vectors.level < _DEPTH - 1),
             self.vector_lookup.queue.eq(self.request.payload.queue),
             vectors.input.payload.eq(mapped),
             vectors.input.valid.eq(deciding & self.msix_enable & (mapped != pci.NO_VECTOR)),

@@ -5,7 +5,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..lib.fall_through import FallThroughFIFO
 from ..lib.stream import StreamFIFO
 from ..lib.sweep import ResetSweep
 from ..types.dma import ReadRequest
@@ -69,7 +68,7 @@ class EventCheck(wiring.Component):
         m.submodules.sweep = sweep = ResetSweep(self.queues)
         m.submodules.todo = todo = StreamFIFO(unsigned(16), self.queues + 1)
         m.submodules.in_flight = in_flight = StreamFIFO(unsigned(16), 16)
-        m.submodules.interrupts = interrupts = FallThroughFIFO(InterruptRequest, 4)
+        m.submodules.interrupts = interrupts = StreamFIFO(InterruptRequest, 4)
         wiring.connect(m, interrupts.output, wiring.flipped(self.interrupt))
         read = checks.read_port(domain="comb")
         write = checks.write_port()

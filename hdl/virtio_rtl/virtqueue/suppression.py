@@ -4,7 +4,6 @@ from amaranth.hdl import Const, Module, Signal, unsigned
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.fall_through import FallThroughFIFO
 from ..lib.stream import SkidBuffer, StreamFIFO
 from ..types.dma import WriteRequest
 from ..types.packet import packet_stream
@@ -62,7 +61,7 @@ class Suppression(wiring.Component):
         m.submodules.waiting = waiting = StreamFIFO(SuppressionUpdate, 4)
         # Nobody waits for the writes or the second looks: registers at both doors.
         m.submodules.updates = updates = SkidBuffer(SuppressionUpdate)
-        m.submodules.rechecks = rechecks = FallThroughFIFO(unsigned(16), 2)
+        m.submodules.rechecks = rechecks = StreamFIFO(unsigned(16), 2)
         wiring.connect(m, wiring.flipped(self.update), updates.input)
         wiring.connect(m, rechecks.output, wiring.flipped(self.recheck))
         update = updates.output.payload

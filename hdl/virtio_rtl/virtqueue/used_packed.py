@@ -5,7 +5,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..lib.fall_through import FallThroughFIFO
 from ..lib.stream import StreamArbiter, StreamFIFO
 from ..lib.sweep import ResetSweep
 from ..types.dma import WriteRequest
@@ -121,7 +120,7 @@ class PackedUsed(wiring.Component):
         m.submodules.open_list = open_list = StreamFIFO(_Open, self.queues + 1)
         # One bank of a virtqueue is being filled and one is in `write`, so that all others may
         # wait here.
-        m.submodules.batches = batches = FallThroughFIFO(UsedBatch, _BANKS - 2)
+        m.submodules.batches = batches = StreamFIFO(UsedBatch, _BANKS - 2)
         m.submodules.write = write = UsedWrite(self.width, self.queues, self.batch, _BANKS)
         for i in range(self.inputs):
             wiring.connect(

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.fall_through import FallThroughFIFO
+from ..lib.stream import StreamFIFO
 from ..types.dma import WriteRequest
 from ..types.packet import packet_beat, packet_stream
 from ..types.virtqueue import PackedDescriptor, QueueLookup
@@ -75,12 +75,12 @@ class UsedWrite(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.requests = requests = FallThroughFIFO(WriteRequest, 2)
-        m.submodules.waiting = waiting = FallThroughFIFO(unsigned(16), 16)
+        m.submodules.requests = requests = StreamFIFO(WriteRequest, 2)
+        m.submodules.waiting = waiting = StreamFIFO(unsigned(16), 16)
         # The request follows when its beats are all there: whoever is granted the posted path
         # must not make others wait for data that are still being put together.
         batch_beats = max(16 * self.batch_size * 8 // self.width, 1)
-        m.submodules.beats = beats = FallThroughFIFO(packet_beat(self.width), 2 * batch_beats)
+        m.submodules.beats = beats = StreamFIFO(packet_beat(self.width), 2 * batch_beats)
         wiring.connect(m, requests.output, wiring.flipped(self.request))
         wiring.connect(m, beats.output, wiring.flipped(self.packet))
         slot_bits = (self.batch_size - 1).bit_length()
