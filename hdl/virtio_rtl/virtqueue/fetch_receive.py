@@ -216,7 +216,8 @@ class FetchReceive(wiring.Component):
                             m.d.sync += heads.eq(1)
                     with m.Else():
                         m.d.sync += ended.eq(1)
-                    with m.If(~beat.last & ~beat.error & wanted & ~available):
+                    useless = ~available | (stale & ~in_first_line)
+                    with m.If(~beat.last & ~beat.error & wanted & useless):
                         # What follows is of no use.
                         m.d.comb += source.drop.eq(1)
                         m.next = "SETTLE"
@@ -247,10 +248,13 @@ class FetchReceive(wiring.Component):
                     with m.Else():
                         m.next = "REARM"
             with m.State("REPAIR"):
-                m.d.comb += self.repair_request.valid.eq(~source.dropping)
+                m.d.comb += self.repair_request.valid.eq(1)
+                with m.If(self.repair_request.ready):
+                    m.next = "SWITCH"
+            with m.State("SWITCH"):
                 restart(state, state.pointer - state.committed)
                 m.d.sync += fetch.speculative.eq(0)
-                with m.If(self.repair_request.ready & ~source.dropping):
+                with m.If(~source.dropping):
                     m.d.comb += source.repair.eq(1)
                     m.next = "TAKE"
             with m.State("BREAK"):
