@@ -48,8 +48,8 @@ COUNTERS = (
     ),
     Counter(
         "receive_dropped",
-        "frames above the MTU, longer than the driver's buffer, or lost to a buffer that broke a "
-        "rule; two in one cycle count once",
+        "frames above the MTU, longer than the driver's buffer, without a buffer, or lost to one "
+        "that broke a rule; two in one cycle count once",
     ),
     Counter("virtqueue_failed", "buffers that broke a rule, or virtqueue accesses that failed"),
 )

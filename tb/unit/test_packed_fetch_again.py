@@ -46,6 +46,31 @@ async def only_the_stale_fetch_is_read_again(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_head_in_the_next_line_proves_nothing(dut: Any) -> None:
+    """The line with the rest of a chain was sampled too early, the next one, with a head, late."""
+    rig = Rig(dut, [100, 8 * params().batch], stall=0.0, held=True)
+    await rig.start()
+    batch = await two_in_flight(rig)
+    driver, held = rig.drivers[1], rig.held
+    for _ in range(batch - 1):
+        driver.add_now(1)
+    chain = driver.plan(5)  # four of them fill the first line of the second fetch
+    for step in chain[1:]:
+        driver.write_flags(step)
+    early = held.sample(2)
+    for step in chain:
+        driver.write_body(step)
+    driver.write_flags(chain[0])
+    for _ in range(batch - 4):
+        driver.add_now(1)
+    held.answer(held.sample(1))
+    held.answer(early[:64] + held.sample(2)[64:])
+    held.automatic = True
+    driver.kick()
+    await until(dut, lambda: rig.delivered[1] == 3 * batch - 4, 1000)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_chain_without_an_end_is_reported(dut: Any) -> None:
     """The head says that more follows, and nothing does: one error, a buffer that is in error.
 
