@@ -28,14 +28,22 @@ PAIRS = 4
 BUFFER = 1600
 
 
-def pairs_config(name: str) -> DeviceConfig:
-    """A small configuration with several pairs, and a vector for each virtqueue."""
-    return replace(small_config(name), queue_pairs=PAIRS, msix_vectors=2 * PAIRS + 1)
+def pairs_config(name: str, wait_us: float = 4.0) -> DeviceConfig:
+    """A small configuration with several pairs, and a vector for each virtqueue.
+
+    wait_us: how long a received frame waits for a buffer.
+    """
+    return replace(
+        small_config(name),
+        queue_pairs=PAIRS,
+        msix_vectors=2 * PAIRS + 1,
+        receive_wait_us=wait_us,
+    )
 
 
 def make_system(dut: Any, **options: Any) -> NetSystem:
     """The system of this run's configuration."""
-    return NetSystem(dut, pairs_config(params().config), **options)
+    return NetSystem(dut, pairs_config(params().config, params().wait_us), **options)
 
 
 async def post(system: NetSystem, pair: int, count: int, length: int = BUFFER) -> None:

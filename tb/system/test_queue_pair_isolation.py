@@ -259,5 +259,5 @@ def test_queue_pair_isolation(config: str) -> None:
         VirtioDevice(pairs_config(config)),
         module=__name__,
         name=f"queue_pair_isolation_{config}",
-        params={"config": config},
+        params={"config": config, "wait_us": 4.0},
     )

@@ -27,6 +27,9 @@ from lib.sim import simulate
 from lib.streams import cycles
 from virtio_rtl.top import VirtioDevice
 
+_WAIT_US = 200.0
+"""Nothing is to be dropped here, however long stalls keep a buffer from being found."""
+
 
 @dataclass
 class Traffic:
@@ -150,8 +153,8 @@ async def each_virtqueue_has_its_interrupt(dut: Any) -> None:
 @pytest.mark.parametrize("config", ["net-x4", "net-x8"])
 def test_queue_pairs(config: str) -> None:
     simulate(
-        VirtioDevice(pairs_config(config)),
+        VirtioDevice(pairs_config(config, _WAIT_US)),
         module=__name__,
         name=f"queue_pairs_{config}",
-        params={"config": config},
+        params={"config": config, "wait_us": _WAIT_US},
     )
