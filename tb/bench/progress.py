@@ -8,39 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+
+from demo.progress import ProgressTail, progress_bars
 
 __all__ = ["ProgressBoard"]
 
 _POLL_S = 0.2
-
-
-class _Tail:
-    """The news in the file of a `demo.progress.ProgressWriter`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._at = 0
-
-    def news(self) -> list[tuple[str, int, int]]:
-        """Return (phase, done, total) of each line since the last time."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._at)
-                text = file.read()
-        except FileNotFoundError:
-            return []
-        whole = text[: text.rfind(b"\n") + 1]
-        self._at += len(whole)
-        lines = (line.split("\t", 2) for line in whole.decode().splitlines())
-        return [(phase, int(done), int(total)) for done, total, phase in lines]
 
 
 class ProgressBoard:
@@ -52,7 +25,7 @@ class ProgressBoard:
 
     def __init__(self, console: Console, files: Mapping[str, Path]) -> None:
         self._console = console
-        self._tails = {name: _Tail(path) for name, path in files.items()}
+        self._tails = {name: ProgressTail(path) for name, path in files.items()}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._phases: dict[str, str] = {}
@@ -66,15 +39,8 @@ class ProgressBoard:
         self._thread.join()
 
     def _run(self) -> None:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
         live = self._console.is_terminal
-        with Progress(*columns, console=self._console, disable=not live) as bars:
+        with progress_bars(self._console) as bars:
             whole = bars.add_task("building the simulators", total=None)
             if not live:
                 self._console.print("building the simulators", highlight=False)
@@ -82,7 +48,7 @@ class ProgressBoard:
             while True:
                 stopping = self._stop.wait(_POLL_S)
                 for name, tail in self._tails.items():
-                    for phase, done, total in tail.news():
+                    for done, total, phase in tail.news():
                         if name not in tasks:
                             tasks[name] = bars.add_task(name, total=total)
                             bars.update(whole, visible=False)

@@ -38,6 +38,39 @@ class ProgressWriter:
                 file.write(f"{done}\t{total}\t{phase}\n")
 
 
+class ProgressTail:
+    """What a `ProgressWriter` has written to its file since the last time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0
+
+    def news(self) -> list[tuple[int, int, str]]:
+        """Return (done, total, phase) of each new line; none before there is a file."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                text = file.read()
+        except FileNotFoundError:
+            return []
+        whole = text[: text.rfind(b"\n") + 1]
+        self._at += len(whole)
+        lines = (line.split("\t", 2) for line in whole.decode().splitlines())
+        return [(int(done), int(total), phase) for done, total, phase in lines]
+
+
+def progress_bars(console: Console) -> Progress:
+    """Return the bars that all simulations show; none where the output is no terminal."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
 class ProgressView:
     """The terminal's end: `with ProgressView(...)` around the simulation shows a live bar.
 
@@ -51,7 +84,7 @@ class ProgressView:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._printed: tuple[str, int] = ("", -1)
-        self._at = 0
+        self._tail = ProgressTail(path)
 
     def __enter__(self) -> ProgressView:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,33 +97,16 @@ class ProgressView:
         self._thread.join()
 
     def _run(self) -> None:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        live = self._console.is_terminal
-        with Progress(*columns, console=self._console, disable=not live) as bar:
+        with progress_bars(self._console) as bar:
             task = bar.add_task(self._first, total=None)
             self._line(self._first, 0, 0)
             while True:
                 stopping = self._stop.wait(_POLL_S)
-                for done, total, phase in self._news():
+                for done, total, phase in self._tail.news():
                     bar.update(task, description=phase, completed=done, total=total or None)
                     self._line(phase, done, total)
                 if stopping:
                     return
-
-    def _news(self) -> list[tuple[int, int, str]]:
-        with self.path.open("rb") as file:
-            file.seek(self._at)
-            text = file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._at += len(whole)
-        lines = (line.split("\t", 2) for line in whole.decode().splitlines())
-        return [(int(done), int(total), phase) for done, total, phase in lines]
 
     def _line(self, phase: str, done: int, total: int) -> None:
         quarter = done * 4 // total if total else 0

@@ -346,3 +346,13 @@ async def two_in_flight(rig: Rig) -> int:
         assert held.requests[index]["address"] == area + 16 * batch * index
         assert held.requests[index]["length"] == 16 * batch
     return batch
+
+
+async def flood_in_flight(dut: Any) -> Rig:
+    """A rig whose next two reads are in flight, the first of them full but for its last slot."""
+    rig = Rig(dut, [100, 8 * params().batch], stall=0.0, held=True)
+    await rig.start()
+    await two_in_flight(rig)
+    for _ in range(rig.batch - 1):
+        rig.drivers[1].add_now(1)
+    return rig

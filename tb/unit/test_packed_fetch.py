@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 import pytest
-from packed_fetch_rig import AVAIL, USED, Rig, two_in_flight
+from packed_fetch_rig import AVAIL, USED, Rig, flood_in_flight, two_in_flight
 from virtqueue_helper import Moves, until
 
 from lib.sim import params, simulate
@@ -95,12 +95,8 @@ async def a_body_read_before_its_head_is_not_believed(dut: Any, body: int) -> No
     The speculative read of the body is sampled between the two, the read of the head after all:
     every descriptor looks available, but the body's addresses are those of long ago.
     """
-    rig = Rig(dut, [100, 8 * params().batch], stall=0.0, held=True)
-    await rig.start()
-    batch = await two_in_flight(rig)
-    driver, held = rig.drivers[1], rig.held
-    for _ in range(batch - 1):
-        driver.add_now(1)
+    rig = await flood_in_flight(dut)
+    batch, driver, held = rig.batch, rig.drivers[1], rig.held
     chain = driver.plan(1 + body)
     for step in chain[1:]:
         driver.write_flags(step)
@@ -118,12 +114,8 @@ async def a_body_read_before_its_head_is_not_believed(dut: Any, body: int) -> No
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_later_head_proves_a_body(dut: Any) -> None:
     """What a speculative read brought is not read twice when a later buffer is there as well."""
-    rig = Rig(dut, [100, 8 * params().batch], stall=0.0, held=True)
-    await rig.start()
-    batch = await two_in_flight(rig)
-    driver, held = rig.drivers[1], rig.held
-    for _ in range(batch - 1):
-        driver.add_now(1)
+    rig = await flood_in_flight(dut)
+    batch, driver, held = rig.batch, rig.drivers[1], rig.held
     driver.add_now(2)
     driver.add_now(1)
     first, second = held.sample(1), held.sample(2)

@@ -6,7 +6,7 @@ from typing import Any
 
 import cocotb
 import pytest
-from packed_fetch_rig import AVAIL, NEXT, Rig, two_in_flight
+from packed_fetch_rig import AVAIL, NEXT, Rig, flood_in_flight
 from virtqueue_helper import Moves, until
 
 from lib.layout import unpack
@@ -19,12 +19,8 @@ from virtio_rtl.virtqueue.fetch_packed import PackedFetch
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def only_the_stale_fetch_is_read_again(dut: Any) -> None:
     """A chain that crosses fetches costs one more read; what is in flight behind it is kept."""
-    rig = Rig(dut, [100, 8 * params().batch], stall=0.0, held=True)
-    await rig.start()
-    batch = await two_in_flight(rig)
-    driver, held = rig.drivers[1], rig.held
-    for _ in range(batch - 1):
-        driver.add_now(1)
+    rig = await flood_in_flight(dut)
+    batch, driver, held = rig.batch, rig.drivers[1], rig.held
     driver.add_now(5)
     for _ in range(3 * batch - 4):
         driver.add_now(1)
@@ -48,12 +44,8 @@ async def only_the_stale_fetch_is_read_again(dut: Any) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_head_in_the_next_line_proves_nothing(dut: Any) -> None:
     """The line with the rest of a chain was sampled too early, the next one, with a head, late."""
-    rig = Rig(dut, [100, 8 * params().batch], stall=0.0, held=True)
-    await rig.start()
-    batch = await two_in_flight(rig)
-    driver, held = rig.drivers[1], rig.held
-    for _ in range(batch - 1):
-        driver.add_now(1)
+    rig = await flood_in_flight(dut)
+    batch, driver, held = rig.batch, rig.drivers[1], rig.held
     chain = driver.plan(5)  # four of them fill the first line of the second fetch
     for step in chain[1:]:
         driver.write_flags(step)

@@ -16,10 +16,25 @@ from virtio_rtl.virtqueue.read_ahead import ReadAhead
 from virtio_rtl.virtqueue.service import BurstRequest, BurstResult
 from virtio_rtl.virtqueue.walk import Walk
 
-__all__ = ["QUEUES", "SEGMENTS", "Bench", "Case", "absent"]
+__all__ = ["QUEUES", "SEGMENTS", "Bench", "Case", "absent", "between"]
 
 QUEUES, SEGMENTS = 3, 24
 MAX32 = 0xFFFF_FFFF
+
+
+def between(walk: Walk, store: ReadAhead) -> list[Any]:
+    """Return the assignments that join a walker and its store."""
+    return [
+        store.walk_queue.eq(walk.walk_queue),
+        walk.committed.eq(store.walk_committed),
+        walk.taken.eq(store.walk_taken),
+        store.read_queue.eq(walk.read_queue),
+        store.read_pointer.eq(walk.read_pointer),
+        walk.descriptor.eq(store.read_descriptor),
+        store.take_en.eq(walk.take_en),
+        store.take_queue.eq(walk.take_queue),
+        store.take_pointer.eq(walk.take_pointer),
+    ]
 
 
 class Bench(wiring.Component):
@@ -65,15 +80,7 @@ class Bench(wiring.Component):
                      "commit_en", "commit_queue", "commit_pointer", "issue_queue"):  # fmt: skip
             m.d.comb += getattr(store, name).eq(getattr(self, name))
         m.d.comb += [
-            store.walk_queue.eq(walk.walk_queue),
-            walk.committed.eq(store.walk_committed),
-            walk.taken.eq(store.walk_taken),
-            store.read_queue.eq(walk.read_queue),
-            store.read_pointer.eq(walk.read_pointer),
-            walk.descriptor.eq(store.read_descriptor),
-            store.take_en.eq(walk.take_en),
-            store.take_queue.eq(walk.take_queue),
-            store.take_pointer.eq(walk.take_pointer),
+            *between(walk, store),
             self.issue_taken.eq(store.issue_taken),
             self.busy.eq(store.busy),
         ]

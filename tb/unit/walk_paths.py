@@ -7,6 +7,7 @@ from typing import Any
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Member
+from walk_bench import between
 
 from virtio_rtl.virtqueue.gather import Gather
 from virtio_rtl.virtqueue.read_ahead import ReadAhead
@@ -68,15 +69,5 @@ class WalkPath(wiring.Component):
             m.submodules.service = self.service
             wiring.connect(m, self.service.request, walk.request)
             wiring.connect(m, walk.result, self.service.result)
-        m.d.comb += [
-            store.walk_queue.eq(walk.walk_queue),
-            walk.committed.eq(store.walk_committed),
-            walk.taken.eq(store.walk_taken),
-            store.read_queue.eq(walk.read_queue),
-            store.read_pointer.eq(walk.read_pointer),
-            walk.descriptor.eq(store.read_descriptor),
-            store.take_en.eq(walk.take_en),
-            store.take_queue.eq(walk.take_queue),
-            store.take_pointer.eq(walk.take_pointer),
-        ]
+        m.d.comb += between(walk, store)
         return m
