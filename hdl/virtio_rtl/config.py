@@ -54,6 +54,12 @@ class DeviceConfig:
         and all frames behind it, before it is dropped. With one pair it waits for ever.
     mac, mtu
         Net device: address, and the MTU offered to the driver.
+    rings
+        Ring formats that are built, ``"split"`` and ``"packed"`` or one of them; which one is used
+        is negotiated.
+    indirect, event_idx, in_order, notification_data, notif_config_data, ring_reset, suspend
+        Ring features that are built and offered; one that is left out costs nothing.
+        [virtio 1.4 §6]
     """
 
     name: str
@@ -74,6 +80,14 @@ class DeviceConfig:
     receive_wait_us: float = 4.0
     mac: str = "02:00:00:00:00:01"
     mtu: int = 9000
+    rings: tuple[str, ...] = ("split", "packed")
+    indirect: bool = True
+    event_idx: bool = True
+    in_order: bool = True
+    notification_data: bool = True
+    notif_config_data: bool = True
+    ring_reset: bool = True
+    suspend: bool = True
 
     def __post_init__(self) -> None:
         _require(self.device == "net", "device", self.device, "this version builds net only")
@@ -119,6 +133,12 @@ class DeviceConfig:
             "max_frame",
             self.max_frame,
             "at least mtu + 18 (Ethernet header and VLAN tag), at most 65535",
+        )
+        _require(
+            self.rings in (("split", "packed"), ("split",), ("packed",)),
+            "rings",
+            self.rings,
+            '("split", "packed"), ("split",) or ("packed",)',
         )
         octets = self.mac.split(":")
         _require(

@@ -38,6 +38,8 @@ class Queues(wiring.Component):
             | {f"level_{depth}": Out(range(depth + 1)) for depth in DEPTHS}
             | {f"sweep_{depth}": Out(8) for depth in SWEEPS}
             | {f"busy_{depth}": Out(1) for depth in SWEEPS}
+            | {f"clear_{depth}": In(1) for depth in SWEEPS}
+            | {"row": In(8)}
         )
 
     def elaborate(self, platform: Any) -> Module:
@@ -58,6 +60,10 @@ class Queues(wiring.Component):
             m.submodules[f"sweep_{depth}"] = sweep = ResetSweep(depth)
             m.d.comb += getattr(self, f"sweep_{depth}").eq(sweep.address)
             m.d.comb += getattr(self, f"busy_{depth}").eq(sweep.busy)
+            m.d.comb += [
+                sweep.clear.eq(getattr(self, f"clear_{depth}")),
+                sweep.row.eq(self.row),
+            ]
         return m
 
 
@@ -189,6 +195,29 @@ async def sweeps_once_after_every_reset(dut: Any) -> None:
         assert seen == {depth: list(range(depth)) for depth in SWEEPS}
 
 
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def sweeps_one_row_on_demand(dut: Any) -> None:
+    """The row that was named, for one cycle, and no other."""
+    start_clock(dut)
+    await reset(dut)
+    await cycles(dut, max(SWEEPS) + 2)
+    for depth in SWEEPS:
+        address = reader(getattr(dut, f"sweep_{depth}"))
+        busy = reader(getattr(dut, f"busy_{depth}"))
+        for _ in range(4):
+            row = random.randrange(depth)
+            dut.row.value = row
+            getattr(dut, f"clear_{depth}").value = 1
+            await cycles(dut)
+            getattr(dut, f"clear_{depth}").value = 0
+            seen = []
+            for _ in range(depth + 3):
+                await cycles(dut)
+                if busy():
+                    seen.append(address())
+            assert seen == [row]
+
+
 def arbiter_names() -> list[tuple[str, int, bool]]:
     return [(f"{'p' if p else 'w'}{count}", count, p) for count, p in Arbiters.KINDS]
 
@@ -268,7 +297,7 @@ async def grant_names_the_input(dut: Any) -> None:
 TESTS = {
     "queues": [
         "queues_keep_order_under_stalls", "queues_hold_what_they_say",
-        "queues_pass_an_entry_a_cycle", "sweeps_once_after_every_reset",
+        "queues_pass_an_entry_a_cycle", "sweeps_once_after_every_reset", "sweeps_one_row_on_demand",
     ],
     "arbiters": [
         "arbiter_keeps_streams_and_packets_whole", "arbiter_is_fair_and_never_idle",

@@ -14,8 +14,10 @@ __all__ = [
     "PackedDescriptor",
     "QueueConfig",
     "QueueLookup",
+    "RingFeatures",
     "Segment",
     "SuppressionUpdate",
+    "UsedProgress",
     "WorkItem",
     "WritableRequest",
 ]
@@ -45,6 +47,14 @@ class Descriptor(data.Struct):
     next: 1
     write: 1
     indirect: 1
+
+
+class RingFeatures(data.Struct):
+    """What the driver has accepted, as far as the rings are concerned; fixed before DRIVER_OK."""
+
+    packed: 1
+    event_idx: 1
+    in_order: 1
 
 
 class QueueConfig(data.Struct):
@@ -112,6 +122,19 @@ class Completion(data.Struct):
     slots: 16
     written: 32
     error: 1
+
+
+class UsedProgress(data.Struct):
+    """Used buffers that the posted path has accepted, in one virtqueue.
+
+    ``index`` is the position behind them: with packed virtqueues the ring slot in bits 14 to 0 and
+    the device's wrap counter in bit 15, as in an event suppression structure; with split ones the
+    used index. ``count``: how many positions the device has moved on, slots or used elements.
+    """
+
+    queue: 16
+    index: 16
+    count: 16
 
 
 class InterruptRequest(data.Struct):
