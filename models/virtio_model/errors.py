@@ -38,5 +38,9 @@ class DriverBreach(ModelError):
     """The device model saw the driver break a rule of the virtqueue or of its device type."""
 
 
+class DriverMisuse(ModelError):
+    """The caller asked the driver model for what no driver may do; nothing was done."""
+
+
 class QueueFull(ModelError):
     """The buffer does not fit into the free slots of the ring; nothing was written."""

@@ -6,10 +6,12 @@ import random
 from dataclasses import dataclass, field
 
 from virtio_model.device.chain import Chain
-from virtio_model.device.packed_queue import DevicePackedQueue
+from virtio_model.device.make import make_device_queue
 from virtio_model.driver.framing import Layout, lay_out
-from virtio_model.driver.packed_queue import PackedQueue
+from virtio_model.driver.free_list import FreePolicy
+from virtio_model.driver.make import make_queue
 from virtio_model.memory import Allocator, GuestMemory
+from virtio_model.spec.features import Feature, mask
 
 
 @dataclass
@@ -24,41 +26,57 @@ class Buffer:
 
 @dataclass
 class Rig:
-    """Both sides and the buffers between them, in order."""
+    """Both sides and the buffers between them, in order.
+
+    `any_order`: the device completes in any order. `drawn`: the driver draws at random whatever
+    it is free to choose.
+    """
 
     size: int
+    packed: bool = True
     event_idx: bool = False
     indirect: bool = True
+    in_order: bool = False
     seed: int = 0
     max_chain: int | None = None
+    policy: FreePolicy | None = None
+    any_order: bool = False
+    drawn: bool = True
     memory: GuestMemory = field(init=False)
     flying: list[Buffer] = field(default_factory=list)
     taken: list[tuple[Buffer, Chain]] = field(default_factory=list)
-    done: int = 0
+    done: list[Buffer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.memory = GuestMemory(1 << 20, base=0x4000_0000)
         self.allocator = Allocator(self.memory)
-        self.driver = PackedQueue(
+        wanted = {
+            Feature.RING_PACKED: self.packed,
+            Feature.INDIRECT_DESC: self.indirect,
+            Feature.EVENT_IDX: self.event_idx,
+            Feature.IN_ORDER: self.in_order,
+        }
+        self.features = mask(feature for feature, yes in wanted.items() if yes)
+        self.driver = make_queue(
             self.memory,
             self.allocator,
             self.size,
-            indirect=self.indirect,
-            event_idx=self.event_idx,
+            self.features,
+            policy=self.policy,
+            mixed=True,
             max_chain=self.max_chain,
-            shuffle_ids=self.random,
+            shuffle_ids=self.random if self.drawn else None,
         )
-        self.device = DevicePackedQueue(
-            self.memory,
-            self.size,
-            self.driver.desc_addr,
-            self.driver.driver_addr,
-            self.driver.device_addr,
-            indirect=self.indirect,
-            event_idx=self.event_idx,
-            max_chain=self.max_chain,
+        self.new_device()
+
+    def new_device(self) -> None:
+        """A device that has just been reset."""
+        self.device = make_device_queue(
+            self.memory, self.driver, self.features, max_chain=self.max_chain
         )
+        for buffers in (self.flying, self.taken, self.done):
+            buffers.clear()
 
     def layout(self, lengths: list[int]) -> Layout:
         return Layout(
@@ -83,35 +101,43 @@ class Rig:
         """The device takes a buffer and finds in it what the driver sent."""
         chain = self.device.next_buffer()
         if chain is None:
-            assert len(self.taken) == len(self.flying) - self.done
+            assert not self.flying
             return None
-        buffer = self.flying[self.done + len(self.taken)]
+        buffer = self.flying.pop(0)
         assert chain.read_all(self.memory) == buffer.sent
         assert chain.writable == list(buffer.writable.segments)
         self.taken.append((buffer, chain))
         return chain
 
     def complete(self) -> bool:
-        """The device answers the oldest buffer that it took, with a random amount of data."""
+        """The device answers a buffer that it took, with a random amount of data.
+
+        With IN_ORDER it may answer several by one used entry, all but the last completely.
+        """
         if not self.taken:
             return False
-        buffer, chain = self.taken.pop(0)
-        self.done += 1
-        capacity = chain.writable_length
-        length = self.random.choice([0, capacity, self.random.randint(0, capacity)])
-        buffer.answer = self.random.randbytes(length)
-        assert chain.write_all(self.memory, buffer.answer) == length
-        self.device.complete(chain, length)
+        count = self.random.randint(1, len(self.taken)) if self.in_order else 1
+        first = self.random.randrange(len(self.taken)) if self.any_order else 0
+        batch = self.taken[first : first + count]
+        del self.taken[first : first + count]
+        length = 0
+        for buffer, chain in batch:
+            length = capacity = chain.writable_length
+            if chain is batch[-1][1]:
+                length = self.random.choice([0, capacity, self.random.randint(0, capacity)])
+            buffer.answer = self.random.randbytes(length)
+            assert chain.write_all(self.memory, buffer.answer) == length
+            self.done.append(buffer)
+        self.device.complete_batch([chain for _, chain in batch], length)
         return True
 
     def poll(self) -> bool:
         """The driver takes a used buffer and finds in it what the device wrote."""
         used = self.driver.poll()
         if used is None:
-            assert self.done == 0
+            assert not self.done
             return False
-        buffer = self.flying.pop(0)
-        self.done -= 1
+        buffer = self.done.pop(0)
         assert used.cookie is buffer
         assert used.length == len(buffer.answer)
         untouched = buffer.writable.length - used.length
@@ -133,6 +159,8 @@ class Rig:
             pass
         assert self.driver.free_slots == self.size
         assert not self.flying
+        assert not self.taken
+        assert not self.done
         assert not self.memory.faults
         self.driver.audit()
         self.driver.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from virtio_model.device.chain import Chain
-from virtio_model.device.packed_queue import DevicePackedQueue
+from virtio_model.device.queue import DeviceQueue
 from virtio_model.errors import DriverBreach
 from virtio_model.memory import GuestMemory
 from virtio_model.net_header import NetHeader, transmit_faults
@@ -21,8 +21,8 @@ class GoldenNet:
     def __init__(
         self,
         memory: GuestMemory,
-        rx: DevicePackedQueue,
-        tx: DevicePackedQueue,
+        rx: DeviceQueue,
+        tx: DeviceQueue,
         features: int = 0,
     ) -> None:
         self.memory = memory

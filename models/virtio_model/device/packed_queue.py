@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 
 from virtio_model.device.chain import Chain
+from virtio_model.device.held import Held, HeldBuffers, Watch
 from virtio_model.driver.queue import Segment
 from virtio_model.errors import DriverBreach
 from virtio_model.memory import GuestMemory
 from virtio_model.rings.packed import (
     DESC_SIZE,
     EVENT_SIZE,
+    QUEUE_SIZE_MAX,
     DescFlags,
     EventFlags,
     EventSuppression,
@@ -20,10 +22,15 @@ from virtio_model.rings.packed import (
     is_available,
     used_bits,
 )
+from virtio_model.spec.packed import DESC_ALIGN, DEVICE_AREA_ALIGN, DRIVER_AREA_ALIGN
 
 
 class DevicePackedQueue:
-    """Golden device side: one buffer at a time, completed in the order of fetching."""
+    """Golden device side: one buffer at a time, completed in any order.
+
+    `in_order`: VIRTIO_F_IN_ORDER was negotiated; buffers are completed in the order of fetching,
+    several by one used descriptor if wanted (`complete_batch`).
+    """
 
     def __init__(
         self,
@@ -35,8 +42,19 @@ class DevicePackedQueue:
         *,
         indirect: bool = True,
         event_idx: bool = False,
+        in_order: bool = False,
         max_chain: int | None = None,
     ) -> None:
+        """Take over a queue that a driver has just set up."""
+        if not 1 <= size <= QUEUE_SIZE_MAX:
+            raise ValueError(f"queue size {size} is not in 1..{QUEUE_SIZE_MAX}")
+        for area, align in (
+            (desc, DESC_ALIGN),
+            (driver_area, DRIVER_AREA_ALIGN),
+            (device_area, DEVICE_AREA_ALIGN),
+        ):
+            if area % align:
+                raise DriverBreach("misaligned area", addr=area, align=align)
         self.memory = memory
         self.size = size
         self.desc = desc
@@ -48,7 +66,7 @@ class DevicePackedQueue:
         self._avail = (0, 1)
         self._used = (0, 1)
         self._notified = (0, 1)
-        self._held: deque[Chain] = deque()
+        self._held = HeldBuffers(in_order)
 
     def _fetch(self, index: int) -> PackedDescriptor:
         return PackedDescriptor.decode(
@@ -62,11 +80,22 @@ class DevicePackedQueue:
         if not is_available(head.flags, wrap):
             return None
         chain = self._walk(head)
-        if chain.slots + sum(held.slots for held in self._held) > self.size:
+        if chain.slots + self._held.slots() > self.size:
             raise DriverBreach("the driver reused a slot that the device still holds", slot=index)
         self._avail = advance(index, wrap, chain.slots, self.size)
-        self._held.append(chain)
+        slots = [(index + at) % self.size for at in range(chain.slots)]
+        self._watch(chain, head, slots)
         return chain
+
+    def _watch(self, chain: Chain, head: PackedDescriptor, slots: list[int]) -> None:
+        stretches = [(self._place(slot), DESC_SIZE) for slot in slots]
+        if head.flags & DescFlags.INDIRECT:
+            stretches.append((head.addr, head.len))
+        watch = Watch(self.memory, [*stretches, *chain.readable])
+        self._held.add(Held(chain, slots, watch))
+
+    def _place(self, slot: int) -> int:
+        return self.desc + DESC_SIZE * slot
 
     def _walk(self, head: PackedDescriptor) -> Chain:
         index, wrap = self._avail
@@ -124,22 +153,31 @@ class DevicePackedQueue:
             chain.readable.append(segment)
 
     def complete(self, chain: Chain, length: int = 0) -> None:
-        """Mark the oldest held buffer used, with `length` bytes written.
+        """Mark a held buffer used, with `length` bytes written."""
+        self.complete_batch([chain], length)
+
+    def complete_batch(self, chains: Sequence[Chain], length: int = 0) -> None:
+        """Mark the oldest held buffers used by one used descriptor [virtio 1.4 §2.8.8].
+
+        It stands in the place of the first, names the last, and `length` is the last one's:
+        the others count as used completely.
 
         One write of 16 bytes; addr, unused in a used descriptor, is 0. WRITE is set iff data
         was written, and of the other flags only AVAIL and USED are ever set
         [virtio 1.4 §2.8.3, §2.8.4].
         """
-        if not self._held or self._held[0] is not chain:
-            raise ValueError("buffers are completed in the order in which they were fetched")
-        if length > chain.writable_length:
-            raise ValueError(f"{length} bytes do not fit into this buffer")
-        self._held.popleft()
+        for held in self._held.take(chains, length):
+            held.watch.check()
         index, wrap = self._used
+        slots = sum(chain.slots for chain in chains)
+        # Slots that the used position passes are the driver's again, whoever had them.
+        passed = [self._place((index + at) % self.size) for at in range(slots)]
+        for held in self._held.entries:
+            held.watch.forget(passed)
         flags = used_bits(wrap) | (int(DescFlags.WRITE) if length else 0)
-        used = PackedDescriptor(0, length, chain.id, flags)
-        self.memory.device_write(self.desc + DESC_SIZE * index, used.encode())
-        self._used = advance(index, wrap, chain.slots, self.size)
+        used = PackedDescriptor(0, length, chains[-1].id, flags)
+        self.memory.device_write(self._place(index), used.encode())
+        self._used = advance(index, wrap, slots, self.size)
 
     def should_interrupt(self) -> bool:
         """Whether what was used since the last call needs a notification [§2.8.10]."""

@@ -10,7 +10,7 @@ from typing import Any
 from virtio_model.driver.packed_checks import Outstanding, check_used
 from virtio_model.driver.packed_events import PackedEvents
 from virtio_model.driver.packed_ring import ShadowedRing
-from virtio_model.driver.queue import Segment, Used
+from virtio_model.driver.queue import Segment, Used, check_buffer
 from virtio_model.errors import QueueFull
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.rings.packed import (
@@ -64,6 +64,7 @@ class PackedQueue:
         self.in_order = in_order
         self.max_chain = size if max_chain is None else max_chain
         self.strict = strict
+        self.frozen = False
         self._allocator = allocator
         self._shuffle = shuffle_ids
         self.desc_addr = allocator.alloc(DESC_SIZE * size, DESC_ALIGN)
@@ -102,6 +103,7 @@ class PackedQueue:
         self._outstanding.clear()
         self._taken.clear()
         self._start()
+        self.frozen = False
         return cookies
 
     def close(self) -> list[Any]:
@@ -149,16 +151,7 @@ class PackedQueue:
         """
         segments = [(Segment(*segment), 0) for segment in readable]
         segments += [(Segment(*segment), int(DescFlags.WRITE)) for segment in writable]
-        if not segments:
-            raise ValueError("a buffer has at least one segment")
-        if indirect and not self.indirect:
-            raise ValueError("VIRTIO_F_INDIRECT_DESC was not negotiated")
-        if len(segments) > self.max_chain:
-            raise QueueFull(
-                "the list is longer than the device allows",
-                segments=len(segments),
-                max_chain=self.max_chain,
-            )
+        check_buffer(self, [segment.length for segment, _ in segments], indirect)
         slots = 1 if indirect else len(segments)
         if slots > self._free_slots:
             raise QueueFull("too few free slots", needed=slots, free=self._free_slots)
