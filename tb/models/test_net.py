@@ -72,16 +72,18 @@ def test_receive(frames: list[bytes], cuts: list[int], indirect: bool, skew: int
 
 
 def test_no_buffer_and_short_buffer() -> None:
-    """A frame without a fitting buffer is dropped whole; the buffer stays."""
+    """A frame without a fitting buffer is dropped whole; the buffer comes back empty."""
     rig = NetRig()
     assert not rig.device.receive(b"lost")
     rig.driver.post(12 + 4)
     assert not rig.device.receive(b"long!")
+    rig.driver.post(12 + 4)
     assert rig.device.receive(b"fits")
     received = rig.driver.receive()
     assert received is not None
     assert received.frame == b"fits"
     assert (rig.device.dropped_no_buffer, rig.device.dropped_too_long) == (1, 1)
+    assert rig.driver.returned_empty == 1
 
 
 def test_nothing_leaks() -> None:

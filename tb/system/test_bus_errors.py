@@ -81,10 +81,10 @@ async def stray_completions_do_no_harm(dut):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def frames_that_do_not_fit(dut):
-    """Too long for the buffer: dropped, the buffer kept. Marked bad at the port: dropped."""
+    """Too long for the buffer: dropped, the buffer given back. Bad at the port: dropped."""
     system = make_system(dut)
     await system.bring_up()
-    for _ in range(4):
+    for _ in range(8):
         system.net.post(200)
     await system.kick(0)
     good = [random_frame(150) for _ in range(4)]

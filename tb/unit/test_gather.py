@@ -8,7 +8,7 @@ from typing import Any
 import cocotb
 import pytest
 from dest_helper import steered_packet
-from virtqueue_helper import Moves, PatternMemory, Strobes, nothing_more, spread
+from virtqueue_helper import IdleWatch, Moves, PatternMemory, Strobes, nothing_more, spread
 
 from lib.dma_model import ReadClientModel
 from lib.sim import params, simulate
@@ -40,6 +40,7 @@ class Rig:
         self.completions = StreamSink(dut, "completion", Completion, stall=stall)
         self.failed = Strobes(dut, "failed")
         self.dropped = Strobes(dut, "dropped")
+        self.idle = IdleWatch(dut)
 
     def put(self, buffers: list[tuple[list[tuple[int, int, int]], int]]) -> None:
         """Queue buffers: segments (address, length, writable), and the error mark."""
@@ -91,6 +92,7 @@ class Rig:
             }  # fmt: skip
         await nothing_more(self.dut, self.readable, self.completions)
         assert (self.failed.count, self.dropped.count) == (failures, cut)
+        assert self.idle.now, "all buffers are back"
 
 
 def random_segments(longest: int) -> list[tuple[int, int, int]]:

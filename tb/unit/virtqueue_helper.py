@@ -12,9 +12,10 @@ from cocotb.triggers import RisingEdge
 from lib.layout import pack
 from lib.port import reader, writer
 from lib.streams import StreamSink, cycles
-from virtio_rtl.types.virtqueue import QueueConfig
+from virtio_rtl.types.virtqueue import Buffer, QueueConfig
 
 __all__ = [
+    "IdleWatch",
     "Moves",
     "PatternMemory",
     "Strobes",
@@ -139,6 +140,34 @@ class Strobes:
         while True:
             await edge
             self.count += self._read()
+
+
+class IdleWatch:
+    """Checks that `idle` is never high while a buffer is inside; `now`: its value.
+
+    A buffer is inside from when its record was taken until its completion was; one that is absent
+    never is.
+    """
+
+    def __init__(self, dut: Any):
+        self.now = False
+        self._clk = dut.clk
+        self._idle = reader(dut.idle)
+        self._record = reader(dut.buffer__payload)
+        self._entered = reader(dut.buffer__valid), reader(dut.buffer__ready)
+        self._left = reader(dut.completion__valid), reader(dut.completion__ready)
+        self._absent = pack(Buffer, {"absent": 1})
+        cocotb.start_soon(self._run())
+
+    async def _run(self) -> None:
+        edge, inside = RisingEdge(self._clk), 0
+        while True:
+            await edge
+            self.now = bool(self._idle())
+            assert not (self.now and inside), f"idle with {inside} buffers inside"
+            if all(port() for port in self._entered) and not self._record() & self._absent:
+                inside += 1
+            inside -= all(port() for port in self._left)
 
 
 class VectorMonitor:

@@ -32,7 +32,7 @@ class WalkPath(wiring.Component):
         self.store = ReadAhead(queues, depth)
         self.walk = Walk(width, queues, 1, 0, batch, depth, receive)
         self.service = None if receive else Service(queues)
-        self.body: Any = Scatter(width, queues=queues) if receive else Gather(width, 9030)
+        self.body: Any = Scatter(width) if receive else Gather(width, 9030)
         parts: list[tuple[Any, list[str]]] = [
             (self.store, list(_STORE)),
             (self.walk, list(_WALK)),

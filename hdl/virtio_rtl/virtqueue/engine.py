@@ -130,9 +130,7 @@ class VirtqueueEngine(wiring.Component):
         m.submodules.walk_receive, m.submodules.walk_transmit = walks
         m.submodules.service = service = Service(queues)
         m.submodules.gather = gather = Gather(width, self.max_packet, dest_bits=config.pair_bits)
-        m.submodules.scatter = scatter = Scatter(
-            width, least_bytes=self.min_receive, queues=config.queue_pairs
-        )
+        m.submodules.scatter = scatter = Scatter(width, least_bytes=self.min_receive)
         m.submodules.used = used = PackedUsed(width, queues, paths, batch)
         m.submodules.event = event = EventCheck(width, queues)
 

@@ -52,6 +52,8 @@ class Gather(wiring.Component):
         A buffer broke a rule of the specification, or a read failed on the bus.
     dropped : 1
         A packet was cut because it is longer than ``max_bytes``; its reads may be still to come.
+    idle : 1
+        No buffer is inside: all that came are completed.
 
     A buffer without readable bytes makes no packet and is completed at once. Writable segments
     are ignored here. One segment a cycle, and one cycle more for a buffer of several; one cycle
@@ -75,6 +77,7 @@ class Gather(wiring.Component):
                 "completion": Out(stream.Signature(Completion)),
                 "failed": Out(1),
                 "dropped": Out(1),
+                "idle": Out(1),
             }
         )
 
@@ -85,12 +88,16 @@ class Gather(wiring.Component):
         wiring.connect(m, completions.output, wiring.flipped(self.completion))
         m.submodules.chunks = chunks = RequestChunks(ReadRequest, self.length_bits, waiting=4)
         wiring.connect(m, chunks.request, wiring.flipped(self.request))
-        self._request(m, records.input, chunks.piece)
+        open_ = self._request(m, records.input, chunks.piece)
         self._deliver(m, records.output, completions.input)
+        m.d.comb += self.idle.eq(~records.output.valid & ~completions.output.valid & ~open_)
         return m
 
-    def _request(self, m: Module, record, piece) -> None:
-        """Segments to pieces, one behind within a buffer, since the last one must be marked."""
+    def _request(self, m: Module, record, piece) -> Signal:
+        """Segments to pieces, one behind within a buffer, since the last one must be marked.
+
+        Returns whether a buffer's first segments were taken, and its last was not.
+        """
         segment = self.segment.payload
         buffer = self.buffer.payload
 
@@ -100,6 +107,7 @@ class Gather(wiring.Component):
         left = Signal(self.length_bits, init=self.max_bytes)
         begun = Signal()  # the buffer has readable bytes
         cut = Signal()
+        open_ = Signal()
 
         exceeds = Signal()
         take = Signal(self.length_bits)
@@ -141,6 +149,7 @@ class Gather(wiring.Component):
             m.d.sync += pending.eq(0)
         m.d.sync += self.dropped.eq(consume & segment.last & too_long & ~buffer.error)
         with m.If(consume):
+            m.d.sync += open_.eq(~segment.last)
             with m.If(some & ~segment.last):
                 m.d.sync += [
                     pending.eq(1),
@@ -153,6 +162,7 @@ class Gather(wiring.Component):
                 m.d.sync += [begun.eq(begun | some), cut.eq(too_long)]
                 with m.If(~segment.writable):
                     m.d.sync += left.eq(left - take)
+        return open_
 
     def _deliver(self, m: Module, record, completion) -> None:
         """Packets to the device; the last beat completes the buffer."""

@@ -1,6 +1,6 @@
 """One packet of bytes is laid over writable segments: hop 6, from the device."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,10 +27,9 @@ class Scatter(wiring.Component):
     """Writes each packet of the device into the next buffer of its virtqueue.
 
     A packet that does not fit the next buffer is dropped whole: a driver never sees half a
-    packet. The buffer is kept for the next packet; where there are several virtqueues, whose
-    packets wait behind, it is given back with length 0 instead. A buffer that no packet can ever
-    fit would stop the virtqueue for good; it breaks a rule, and is given back in error. Where
-    there is no buffer, the packet is dropped.
+    packet. The buffer is given back with length 0: a buffer that was taken never stays inside,
+    nor does the packet behind wait for one that fits. A buffer that no packet can ever fit breaks
+    a rule, and is given back in error. Where there is no buffer, the packet is dropped.
 
     Parameters
     ----------
@@ -40,8 +39,6 @@ class Scatter(wiring.Component):
         Packets that wait for their buffer, and buffers whose writes are on their way.
     least_bytes
         The device's shortest packet, in bytes.
-    queues
-        Virtqueues that the packets go to.
 
     Ports
     -----
@@ -58,15 +55,16 @@ class Scatter(wiring.Component):
         was none.
     failed : 1
         A buffer broke a rule of the specification, or has room for less than ``least_bytes``.
+    idle : 1
+        No buffer is inside: all that were taken are completed. Packets may wait for theirs.
 
     One cycle a packet and one a segment. Latency: ``wanted`` to ``take`` none; buffer and segment
     to ``request`` two cycles; packet data one, or none once they may pass after having waited;
     ``done`` to ``completion`` none. ``ready`` of ``packet`` and ``done`` are registers.
     """
 
-    def __init__(self, width: int, in_flight: int = 64, *, least_bytes: int = 0, queues: int = 1):
+    def __init__(self, width: int, in_flight: int = 64, *, least_bytes: int = 0):
         self.width = width
-        self.keeps = queues == 1
         self.in_flight = in_flight
         self.least_bytes = least_bytes
         super().__init__(
@@ -82,6 +80,7 @@ class Scatter(wiring.Component):
                 "completion": Out(stream.Signature(Completion)),
                 "dropped": Out(1),
                 "failed": Out(1),
+                "idle": Out(1),
             }
         )
 
@@ -94,45 +93,36 @@ class Scatter(wiring.Component):
         m.submodules.chunks = chunks = RequestChunks(WriteRequest, _LENGTH_BITS, waiting=8)
         wiring.connect(m, chunks.request, wiring.flipped(self.request))
 
-        # Buffers that were taken for packets that turned out too long.
-        spare = Signal(range(self.in_flight + 1))
-        spared = Signal()
-        reuse = Signal()
-        # Once asked for, a buffer must be taken, even if another has become spare meanwhile.
-        asked = Signal()
         m.d.comb += [
-            reuse.eq((spare != 0) & ~asked),
             self.take.payload.queue.eq(self.wanted.payload.queue),
             self.take.payload.buffers.eq(1),
-            self.take.valid.eq(self.wanted.valid & lengths.input.ready & ~reuse),
+            self.take.valid.eq(self.wanted.valid & lengths.input.ready),
             lengths.input.payload.eq(self.wanted.payload.length),
-            lengths.input.valid.eq(self.wanted.valid & (reuse | self.take.ready)),
-            self.wanted.ready.eq(lengths.input.ready & (reuse | self.take.ready)),
+            lengths.input.valid.eq(self.wanted.valid & self.take.ready),
+            self.wanted.ready.eq(lengths.input.ready & self.take.ready),
         ]
-        m.d.sync += [
-            asked.eq(self.take.valid & ~self.take.ready),
-            spare.eq(spare + spared - (reuse & self.wanted.valid & lengths.input.ready)),
-        ]
-        self._place(m, lengths.output, verdicts.input, placed.input, chunks.piece, spared)
+        laying = self._place(m, lengths.output, verdicts.input, placed.input, chunks.piece)
         self._pass(m, verdicts.output)
         self._complete(m, placed.output)
+        m.d.comb += self.idle.eq(~placed.output.valid & ~laying)
         return m
 
-    def _place(self, m: Module, length, verdict, placed, piece, spared) -> None:
-        """Decide about the next packet and buffer; then lay the packet over the segments."""
+    def _place(self, m: Module, length, verdict, placed, piece):
+        """Decide about the next packet and buffer; then lay the packet over the segments.
+
+        Returns whether a buffer's segments are being laid.
+        """
         buffer = self.buffer.payload
         segment = self.segment.payload
         left = Signal(_LENGTH_BITS)
         more = Signal()  # left is not 0
         broken = Signal()
         fits = Signal()
-        gives_back = Signal()
         covers = Signal()
         some = Signal()
         m.d.comb += [
             broken.eq((buffer.error | (buffer.writable < self.least_bytes)) & ~buffer.absent),
             fits.eq(~broken & (buffer.writable >= length.payload) & ~buffer.absent),
-            gives_back.eq(fits | broken | buffer.absent | Const(not self.keeps)),
             verdict.payload.eq(fits),
             placed.payload.completion.queue.eq(buffer.queue),
             placed.payload.completion.id.eq(buffer.id),
@@ -148,7 +138,7 @@ class Scatter(wiring.Component):
             piece.payload.last.eq(covers),
         ]
         m.d.sync += [self.dropped.eq(0), self.failed.eq(0)]
-        with m.FSM(name="scatter"):
+        with m.FSM(name="scatter") as fsm:
             with m.State("DECIDE"):
                 go = self.buffer.valid & length.valid & verdict.ready & placed.ready
                 m.d.sync += [left.eq(length.payload), more.eq(fits)]
@@ -156,13 +146,11 @@ class Scatter(wiring.Component):
                     m.d.comb += [
                         length.ready.eq(1),
                         verdict.valid.eq(1),
-                        spared.eq(~gives_back),
-                        self.buffer.ready.eq(gives_back),
-                        placed.valid.eq(gives_back & ~buffer.absent),
+                        self.buffer.ready.eq(1),
+                        placed.valid.eq(~buffer.absent),
                     ]
                     m.d.sync += [self.dropped.eq(~fits), self.failed.eq(broken)]
-                    with m.If(gives_back):
-                        m.next = "LAY"
+                    m.next = "LAY"
             with m.State("LAY"):
                 m.d.comb += [
                     piece.valid.eq(self.segment.valid & some),
@@ -176,6 +164,7 @@ class Scatter(wiring.Component):
                         ]
                     with m.If(segment.last):
                         m.next = "DECIDE"
+        return fsm.ongoing("LAY")
 
     def _pass(self, m: Module, verdict) -> None:
         """Packet data wait here until it is known that they fit."""

@@ -13,9 +13,9 @@ from virtio_model.spec.net import header_size
 class GoldenNet:
     """Frames between a driver's queues and the wire, in order and without offloads.
 
-    A received frame takes exactly one buffer (no MRG_RXBUF). One that finds no buffer, or only
-    one too short for it, is dropped whole and the buffer is kept for the next: a truncated
-    frame must never look like a good one.
+    A received frame takes exactly one buffer (no MRG_RXBUF). One that finds no buffer, or one too
+    short for it, is dropped whole, since a truncated frame must never look like a good one; the
+    buffer is given back with length 0.
     """
 
     def __init__(
@@ -32,7 +32,6 @@ class GoldenNet:
         self.header_size = header_size(features)
         self.dropped_no_buffer = 0
         self.dropped_too_long = 0
-        self._rx_chain: Chain | None = None
 
     def process_tx(self, limit: int | None = None) -> list[bytes]:
         """Transmit what is available, at most `limit` frames, and mark it used."""
@@ -60,8 +59,7 @@ class GoldenNet:
 
     def receive(self, frame: bytes) -> bool:
         """Deliver a frame from the wire; False if it was dropped."""
-        chain = self._rx_chain or self.rx.next_buffer()
-        self._rx_chain = chain
+        chain = self.rx.next_buffer()
         if chain is None:
             self.dropped_no_buffer += 1
             return False
@@ -71,7 +69,7 @@ class GoldenNet:
         packet = header + frame
         if len(packet) > chain.writable_length:
             self.dropped_too_long += 1
+            self.rx.complete(chain, 0)
             return False
-        self._rx_chain = None
         self.rx.complete(chain, chain.write_all(self.memory, packet))
         return True

@@ -50,6 +50,7 @@ class NetDriver:
         self.tx = tx
         self.features = features
         self.header_size = header_size(features)
+        self.returned_empty = 0
 
     def send(
         self,
@@ -107,8 +108,15 @@ class NetDriver:
             raise
 
     def receive(self) -> Received | None:
-        """The next received frame, or None. Frees its buffers."""
+        """The next received frame, or None. Frees its buffers.
+
+        A buffer that came back without a byte was too short for its frame: freed and counted.
+        """
         used = self.rx.poll()
+        while used is not None and not used.length:
+            used.cookie.free(self.allocator)
+            self.returned_empty += 1
+            used = self.rx.poll()
         if used is None:
             return None
         data, full = self._take(used)
