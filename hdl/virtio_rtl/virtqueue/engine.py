@@ -16,7 +16,7 @@ from .read_ahead import ReadAhead
 from .scatter import Scatter
 from .scheduler import Scheduler
 from .service import Service
-from .used_packed import PackedUsed
+from .used import Used
 from .walk import Walk
 
 __all__ = ["LOOKUPS", "READ_CLIENTS", "WRITE_CLIENTS", "VirtqueueEngine"]
@@ -131,8 +131,10 @@ class VirtqueueEngine(wiring.Component):
         m.submodules.service = service = Service(queues)
         m.submodules.gather = gather = Gather(width, self.max_packet, dest_bits=config.pair_bits)
         m.submodules.scatter = scatter = Scatter(width, least_bytes=self.min_receive)
-        m.submodules.used = used = PackedUsed(width, queues, paths, batch)
-        m.submodules.event = event = EventCheck(width, queues)
+        m.submodules.used = used = Used(
+            width, queues, paths, batch, rings=("packed",), in_order=False, read_only=(_TRANSMIT,)
+        )
+        m.submodules.event = event = EventCheck(width, queues, rings=("packed",), event_idx=False)
 
         def join(ours, theirs):
             wiring.connect(m, wiring.flipped(ours), theirs)
@@ -240,6 +242,8 @@ class VirtqueueEngine(wiring.Component):
         left = [port.valid & port.ready for port in (used.completion_0, used.completion_1)]
         m.d.sync += inside.eq(inside + entered[0] + entered[1] - left[0] - left[1])
         m.d.comb += [
+            used.features.packed.eq(1),
+            event.features.packed.eq(1),
             used.busy.eq(inside != 0),
             used.crowded.eq(self.crowded),
             self.failed.eq(Cat(fetch.failed, gather.failed, scatter.failed, event.failed).any()),
