@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from lib.axi_frames import AxiFrameSink, AxiFrameSource
+from lib.net_features import ALL_FEATURES, wanted_features
+from lib.net_traffic import exchange, random_cuts, random_frame
 from lib.pcie.access import PciAccess
 from lib.pcie.endpoint import RtlEndpoint
 from lib.pcie.host import HostRootComplex
@@ -15,12 +17,13 @@ from lib.pcie.latency import ReadLatency
 from lib.pcie.packet import MEM_READ
 from lib.queue_pair import QueuePair
 from lib.streams import cycles, reset, start_clock
+from virtio_model.driver.free_list import FreePolicy
+from virtio_model.driver.make import Queue, make_queue
 from virtio_model.driver.net import NetDriver, Received
-from virtio_model.driver.packed_queue import PackedQueue
 from virtio_model.driver.pci import VirtioPciDriver
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.spec import net
-from virtio_model.spec.features import Feature, mask
+from virtio_model.spec.pci import NO_VECTOR
 from virtio_rtl.config import DeviceConfig, named_config
 
 __all__ = [
@@ -31,39 +34,17 @@ __all__ = [
     "random_cuts",
     "random_frame",
     "small_config",
+    "wanted_features",
 ]
 
 MESSAGE_ADDRESS = 0xFEE0_0000
 """Vector n of the MSI-X table is programmed with this address and data ``0x4000 + n``."""
-
-ALL_FEATURES = mask(
-    [
-        Feature.VERSION_1,
-        Feature.RING_PACKED,
-        Feature.INDIRECT_DESC,
-        Feature.ACCESS_PLATFORM,
-        Feature.ORDER_PLATFORM,
-        net.NetFeature.MAC,
-        net.NetFeature.STATUS,
-        net.NetFeature.MTU,
-    ]
-)
 
 
 def small_config(name: str) -> DeviceConfig:
     """A named configuration with small memories: corners come sooner, models build faster."""
     config = named_config(name)
     return replace(config, read_tags=32, read_ahead=64, completion_timeout_us=20)
-
-
-def random_frame(longest: int = 1514) -> bytes:
-    """Random bytes; short frames as often as all the others."""
-    return random.randbytes(random.choice([random.randint(14, 120), random.randint(14, longest)]))
-
-
-def random_cuts(length: int) -> tuple[int, ...]:
-    """Positions at which a buffer is cut into segments; often none."""
-    return tuple(random.randrange(1, length) for _ in range(random.choice([0, 0, 0, 1, 2, 3, 7])))
 
 
 class NetSystem:
@@ -79,6 +60,10 @@ class NetSystem:
         Completions in 64-byte pieces.
     tx_size, rx_size
         Virtqueue sizes.
+    ring, features
+        Ring format and ring features to negotiate, as for `wanted_features`.
+    policy
+        How split virtqueues choose free descriptors; unless told as `SplitQueue` does.
     stall
         Chance of a stall per cycle on TLP and AXI streams.
     """
@@ -95,6 +80,9 @@ class NetSystem:
         rx_size: int = 64,
         tx_size: int = 64,
         stall: float = 0.0,
+        ring: str = "packed",
+        features: Collection[str] = ("indirect_desc",),
+        policy: FreePolicy | None = None,
         memory_bytes: int = 1 << 23,
         **host: Any,
     ):
@@ -103,6 +91,8 @@ class NetSystem:
         self.memory = GuestMemory(memory_bytes, self.MEMORY_BASE, raise_faults=False)
         self.allocator = Allocator(self.memory)
         self.sizes = (rx_size, tx_size)
+        self.wanted = wanted_features(ring, features)
+        self.policy = policy
         start_clock(dut, 1000 / config.clock_mhz)
         self.host = HostRootComplex(self.memory, latency=latency, split_on_all_rcb=split, **host)
         self.endpoint = RtlEndpoint(
@@ -118,13 +108,18 @@ class NetSystem:
         self.source = AxiFrameSource(dut, "net_rx", config.width, stall=stall)
         self.dma_writes: list[int] = []
         self.memory.write_hooks.append(lambda address, _: self.dma_writes.append(address))
-        self.queues: list[PackedQueue] = []
+        self.queues: list[Queue] = []
         self.pairs: list[QueuePair] = []
         self.accepted = 0
+        self._msix = True
         self.pci: VirtioPciDriver
 
-    async def bring_up(self, features: int = ALL_FEATURES, *, msix: bool = True) -> None:
-        """Enumerate, negotiate, set up all virtqueues, DRIVER_OK."""
+    async def bring_up(self, features: int | None = None, *, msix: bool = True) -> None:
+        """Enumerate, negotiate, set up all virtqueues, DRIVER_OK.
+
+        features: what to accept, as far as it is offered; unless told all that this system was
+        made with, which must be offered.
+        """
         self.dut.link_up.value = 1
         await reset(self.dut)
         self.access = PciAccess(self.host, await self.host.bring_up())
@@ -136,7 +131,7 @@ class NetSystem:
 
     async def start(
         self,
-        features: int = ALL_FEATURES,
+        features: int | None = None,
         *,
         msix: bool = True,
         leave_out: Collection[int] = (),
@@ -144,30 +139,27 @@ class NetSystem:
     ) -> None:
         """Initialise the device from reset on; also after a reset in mid-traffic.
 
-        Vector 0 is for configuration changes, n + 1 for virtqueue n. Virtqueues in `leave_out`
-        are not set up.
+        Vector 0 is for configuration changes, n + 1 for virtqueue n; where there are too few,
+        virtqueues share. Virtqueues in `leave_out` are not set up.
         """
-        self.accepted = await self.pci.start(features)
+        self.accepted = await self.pci.start(self.wanted if features is None else features)
+        if features is None and (missing := self.wanted & ~self.accepted):
+            raise AssertionError(f"features not offered: {missing:#x}")
+        self._msix = msix
         if msix:
             await self.pci.msix.enable()
-            for vector in range(self.config.num_queues + 1):
+            for vector in range(self.vectors):
                 await self.pci.set_vector(vector, MESSAGE_ADDRESS, 0x4000 + vector)
             await self.pci.set_config_vector(0)
+        for pair in self.pairs:
+            pair.net.take_back(pair.net.rx)
+            pair.net.take_back(pair.net.tx)
         for queue in self.queues:
             queue.close()
-        self.queues = [
-            PackedQueue(
-                self.memory, self.allocator, size, shuffle_ids=random.Random(random.random())
-            )
-            for size in self.sizes * self.config.queue_pairs
-        ]
-        for index, queue in enumerate(self.queues):
-            if index in leave_out:
-                continue
-            if msix:
-                await self.pci.setup_queue(index, queue, vector=index + 1)
-            else:
-                await self.pci.setup_queue(index, queue)
+        self.queues = [self._make_queue(size) for size in self.sizes * self.config.queue_pairs]
+        for index in range(len(self.queues)):
+            if index not in leave_out:
+                await self._set_up(index)
         self.pairs = [
             QueuePair(NetDriver(self.memory, self.allocator, rx, tx, features=self.accepted))
             for rx, tx in zip(self.queues[::2], self.queues[1::2], strict=True)
@@ -175,6 +167,57 @@ class NetSystem:
         if before_driver_ok:
             await before_driver_ok()
         await self.pci.driver_ok()
+
+    @property
+    def vectors(self) -> int:
+        """MSI-X vectors in use."""
+        return min(self.config.num_queues + 1, self.config.msix_vectors)
+
+    def vector_of(self, index: int) -> int:
+        """Vector of a virtqueue's used buffer notifications."""
+        return 1 + index % (self.vectors - 1)
+
+    def _make_queue(self, size: int) -> Queue:
+        return make_queue(
+            self.memory,
+            self.allocator,
+            size,
+            self.accepted,
+            policy=self.policy,
+            mixed=True,
+            shuffle_ids=random.Random(random.random()),
+        )
+
+    async def _set_up(self, index: int) -> None:
+        vector = self.vector_of(index) if self._msix else NO_VECTOR
+        await self.pci.setup_queue(index, self.queues[index], vector=vector)
+
+    async def reset_queue(self, index: int, size: int | None = None) -> list[Any]:
+        """Reset a virtqueue and set it up again, with another size if wanted.
+
+        Its buffers are gone; the cookies of frames not transmitted.
+        """
+        await self.pci.reset_queue(index)
+        driver = self.pairs[index // 2].net
+        queue = self.queues[index]
+        cookies = driver.take_back(queue)
+        if size is not None:
+            queue.close()
+            self.queues[index] = queue = self._make_queue(size)
+            if index % 2:
+                driver.tx = queue
+            else:
+                driver.rx = queue
+        await self._set_up(index)
+        return cookies
+
+    async def suspend(self) -> None:
+        """Suspend the device; until `resume`, no virtqueue takes a buffer and no kick is sent."""
+        await self.pci.suspend()
+
+    async def resume(self) -> None:
+        """Resume the device."""
+        await self.pci.resume()
 
     @property
     def net(self) -> NetDriver:
@@ -243,46 +286,3 @@ class NetSystem:
         at = await self.capability(0x10)
         await self.access.config_write(at + 8, self._device_control, 2)
         await self.access.config_write(4, 6, 2)
-
-
-async def exchange(system: NetSystem, count: int) -> None:
-    """Send `count` random frames each way, framed at random; everything is compared.
-
-    Frames and completions must come in order, each once; the rings must be as the driver expects.
-    """
-    first = len(system.sink.frames)
-    sent: list[bytes] = []
-    replies: list[bytes] = []
-    done: list[int] = []
-    while len(done) < count or len(system.received) < count:
-        for _ in range(random.randint(0, 16)):
-            frame = random_frame()
-            cuts = random_cuts(len(frame) + 12)
-            table = random.random() < 0.4
-            if len(sent) == count or system.queues[1].free_slots < len(cuts) + 1:
-                break
-            system.net.send(
-                frame, cuts=cuts, indirect=table, skew=random.randrange(64), cookie=len(sent)
-            )
-            sent.append(frame)
-        await system.kick(1)
-        for _ in range(random.randint(0, 16)):
-            cuts = random_cuts(1600)
-            if system.queues[0].free_slots < len(cuts) + 1:
-                break
-            table = random.random() < 0.4
-            system.net.post(1600, cuts=cuts, indirect=table, skew=random.randrange(64), fill=0xA5)
-        await system.kick(0)
-        while len(replies) < count and system.source.waiting < 8:
-            replies.append(random_frame())
-            system.source.send(replies[-1])
-        await cycles(system.dut, random.choice([10, 100, 400]))
-        done += system.poll()
-        for queue in system.queues:
-            queue.audit()
-    # A buffer is used when the device has its bytes; the frame leaves when it is whole.
-    await system.until(lambda: len(system.sink.frames) >= first + count)
-    assert done == list(range(count))
-    assert system.sink.frames[first:] == sent
-    assert [got.frame for got in system.received] == replies
-    system.host.check()

@@ -24,7 +24,11 @@ OFFERED = feat.mask(
 
 
 class FakePci:
-    """Behaves until a test changes an attribute, overrides a method or writes `pinned`."""
+    """Behaves until a test changes an attribute, overrides a method or writes `pinned`.
+
+    `kept` are registers that a queue reset leaves alone; without `moves` the device neither
+    suspends nor resumes.
+    """
 
     def __init__(self) -> None:
         self.offered = OFFERED
@@ -36,6 +40,8 @@ class FakePci:
         self.notified: list[tuple[int, int, int]] = []
         self.changes: list[int] = []
         self.pinned: dict[str, int] = {}
+        self.kept: list[str] = []
+        self.moves = True
         self.config = bytearray(256)
         self.bar = bytearray(0x6000)
         self.queue_regs: dict[tuple[int, str], int] = {}
@@ -147,13 +153,16 @@ class FakePci:
         self.regs["num_queues"] = len(self.max_sizes)
         self.queue_regs = {}
         for queue, size in self.max_sizes.items():
-            for field in pci.COMMON_CFG:
-                if field.banked:
-                    self.queue_regs[queue, field.name] = field.reset or 0
-            self.queue_regs[queue, "queue_size"] = size
-            self.queue_regs[queue, "queue_notify_off"] = queue
-            self.queue_regs[queue, "queue_notif_config_data"] = 0x50 + queue
+            self._reset_queue(queue, size)
         self.accepted = 0
+
+    def _reset_queue(self, queue: int, size: int) -> None:
+        for field in pci.COMMON_CFG:
+            if field.banked:
+                self.queue_regs[queue, field.name] = field.reset or 0
+        self.queue_regs[queue, "queue_size"] = size
+        self.queue_regs[queue, "queue_notify_off"] = queue
+        self.queue_regs[queue, "queue_notif_config_data"] = 0x50 + queue
 
     def read_field(self, field: Field) -> int:
         """What a read of a whole field shows."""
@@ -183,8 +192,11 @@ class FakePci:
         elif name.endswith("msix_vector") and value >= self.vectors:
             self._store(field, pci.NO_VECTOR)
         elif name == "queue_reset":
-            self._store(field, 0)
-            self.queue_regs[self.regs["queue_select"], "queue_enable"] = 0
+            queue = self.regs["queue_select"]
+            kept = {name: self.queue_regs[queue, name] for name in self.kept}
+            self._reset_queue(queue, self.max_sizes[queue])
+            for name, value in kept.items():
+                self.queue_regs[queue, name] = value
         else:
             self._store(field, value)
 
@@ -199,6 +211,18 @@ class FakePci:
             self._reset()
             self._resetting = self.reset_reads
             return
+        if feat.has(self.accepted, Feature.SUSPEND):
+            value = self._suspend_or_resume(value)
         if self.refuse:
             value &= ~DeviceStatus.FEATURES_OK
         self.regs["device_status"] = value
+
+    def _suspend_or_resume(self, value: int) -> int:
+        """A suspended device shows SUSPEND, a running one DRIVER_OK; stuck unless it `moves`."""
+        before = self.regs["device_status"]
+        suspend, ok = DeviceStatus.SUSPEND, DeviceStatus.DRIVER_OK
+        if not self.moves:
+            return before
+        if before & ok and value & suspend:
+            return value & ~ok
+        return value & ~suspend if value & ok else value

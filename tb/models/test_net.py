@@ -8,18 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from virtio_model.device.make import make_device_queue
 from virtio_model.device.net import GoldenNet
-from virtio_model.device.packed_queue import DevicePackedQueue
 from virtio_model.driver.framing import HEADER_ALONE, ONE_PIECE, lay_out
+from virtio_model.driver.make import make_queue
 from virtio_model.driver.net import NetDriver
-from virtio_model.driver.packed_queue import PackedQueue
 from virtio_model.errors import DriverBreach, DriverComplaint
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.net_header import NetHeader, receive_faults, transmit_faults
-from virtio_model.spec.features import mask
+from virtio_model.spec.features import Feature, mask
 from virtio_model.spec.net import GSO_ECN, GsoType, HeaderFlags, NetFeature
 
 F = NetFeature
+SPLIT = mask([Feature.INDIRECT_DESC])
+PACKED = mask([Feature.INDIRECT_DESC, Feature.RING_PACKED])
+RINGS = st.sampled_from([SPLIT, PACKED])
 
 
 @dataclass
@@ -28,16 +31,14 @@ class NetRig:
 
     size: int = 8
     features: int = 0
+    ring: int = PACKED
     memory: GuestMemory = field(init=False)
 
     def __post_init__(self) -> None:
         self.memory = GuestMemory(1 << 20, base=0x2000)
         self.allocator = Allocator(self.memory)
-        rxq, txq = (PackedQueue(self.memory, self.allocator, self.size) for _ in range(2))
-        rx, tx = (
-            DevicePackedQueue(self.memory, q.size, q.desc_addr, q.driver_addr, q.device_addr)
-            for q in (rxq, txq)
-        )
+        rxq, txq = (make_queue(self.memory, self.allocator, self.size, self.ring) for _ in range(2))
+        rx, tx = (make_device_queue(self.memory, queue, self.ring) for queue in (rxq, txq))
         self.driver = NetDriver(self.memory, self.allocator, rxq, txq, self.features)
         self.device = GoldenNet(self.memory, rx, tx, self.features)
 
@@ -46,10 +47,12 @@ FRAMES = st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=20)
 CUTS = st.lists(st.integers(0, 220), max_size=5)
 
 
-@given(frames=FRAMES, cuts=CUTS, indirect=st.booleans(), skew=st.integers(0, 63))
-def test_transmit(frames: list[bytes], cuts: list[int], indirect: bool, skew: int) -> None:
+@given(frames=FRAMES, cuts=CUTS, indirect=st.booleans(), skew=st.integers(0, 63), ring=RINGS)
+def test_transmit(
+    frames: list[bytes], cuts: list[int], indirect: bool, skew: int, ring: int
+) -> None:
     """Frames reach the wire whole, however they are cut."""
-    rig = NetRig()
+    rig = NetRig(ring=ring)
     sent: list[bytes] = []
     for number, frame in enumerate(frames):
         rig.driver.send(frame, cuts=cuts, indirect=indirect, skew=skew, cookie=number)
@@ -58,10 +61,12 @@ def test_transmit(frames: list[bytes], cuts: list[int], indirect: bool, skew: in
     assert sent == frames
 
 
-@given(frames=FRAMES, cuts=CUTS, indirect=st.booleans(), skew=st.integers(0, 63))
-def test_receive(frames: list[bytes], cuts: list[int], indirect: bool, skew: int) -> None:
+@given(frames=FRAMES, cuts=CUTS, indirect=st.booleans(), skew=st.integers(0, 63), ring=RINGS)
+def test_receive(
+    frames: list[bytes], cuts: list[int], indirect: bool, skew: int, ring: int
+) -> None:
     """Frames reach the driver whole, however its buffers are cut."""
-    rig = NetRig()
+    rig = NetRig(ring=ring)
     for frame in frames:
         rig.driver.post(220, cuts=cuts, indirect=indirect, skew=skew, fill=0xEE)
         assert rig.device.receive(frame)
@@ -83,7 +88,7 @@ def test_no_buffer_and_short_buffer() -> None:
     assert received is not None
     assert received.frame == b"fits"
     assert (rig.device.dropped_no_buffer, rig.device.dropped_too_long) == (1, 1)
-    assert rig.driver.returned_empty == 1
+    assert rig.driver.unused == 1
 
 
 def test_nothing_leaks() -> None:
@@ -169,6 +174,41 @@ def test_driver_complains_about_less_than_a_header() -> None:
     _deliver(rig, bytes(11))
     with pytest.raises(DriverComplaint, match="less than a header"):
         rig.driver.receive()
+
+
+@pytest.mark.parametrize("ring", [SPLIT, PACKED])
+def test_buffer_given_back_unused_is_posted_again(ring: int) -> None:
+    """Used length 0 is no packet: the buffer is counted, and serves the next packet."""
+    rig = NetRig(size=2, ring=ring)
+    for indirect in (False, True):
+        rig.driver.post(100, indirect=indirect)
+    packet = NetHeader(num_buffers=1).encode()
+    _deliver(rig, b"")
+    assert rig.driver.receive() is None
+    _deliver(rig, b"")
+    for frame in (b"first", b"second"):
+        _deliver(rig, packet + frame)
+        received = rig.driver.receive()
+        assert received is not None
+        assert received.frame == frame
+    assert rig.driver.receive() is None
+    assert rig.driver.unused == 2
+    assert rig.driver.rx.outstanding == 0
+
+
+@pytest.mark.parametrize("ring", [SPLIT, PACKED])
+def test_buffers_taken_back_after_a_reset(ring: int) -> None:
+    """What a queue held is freed; frames that were not transmitted are told by their cookies."""
+    rig = NetRig(ring=ring)
+    before = rig.allocator.outstanding
+    rig.driver.send(b"one", cookie=1)
+    rig.driver.send(b"two", cookie=2, indirect=True)
+    rig.device.process_tx(1)
+    assert rig.driver.reap() == [1]
+    rig.driver.post(100)
+    assert rig.driver.take_back(rig.driver.tx) == [2]
+    assert rig.driver.take_back(rig.driver.rx) == []
+    assert rig.allocator.outstanding == before
 
 
 def test_merged_receive_buffers() -> None:

@@ -11,7 +11,8 @@ from fake_pci import DEVICE, ISR, MSIX_PBA, MSIX_TABLE, MULTIPLIER, NOTIFY, OFFE
 
 from virtio_model.driver.packed_queue import PackedQueue
 from virtio_model.driver.pci import NegotiationRefused, VirtioPciDriver
-from virtio_model.errors import DriverComplaint
+from virtio_model.driver.split_queue import SplitQueue
+from virtio_model.errors import DriverComplaint, DriverMisuse
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.spec import features as feat
 from virtio_model.spec import net, pci
@@ -277,18 +278,157 @@ def test_notification_data_needs_more_of_the_notify_capability(
     complains(bench.started(), "notif")
 
 
+RESETTABLE = BASICS | feat.mask([Feature.RING_RESET])
+
+
 def test_queue_reset(bench: Bench) -> None:
-    """A queue can be reset and set up again; the wait is bounded."""
+    """A queue can be reset and set up again, with other values; the wait is bounded."""
 
     async def steps() -> None:
-        driver = await bench.started()
-        await driver.setup_queue(0, bench.queue())
+        driver = await bench.started(RESETTABLE)
+        await driver.setup_queue(0, bench.queue(), 1)
         await driver.reset_queue(0)
-        await driver.setup_queue(0, bench.queue(8))
+        assert 0 not in driver.queues
+        await driver.setup_queue(0, bench.queue(8), 2)
+        assert bench.device.queue_regs[0, "queue_size"] == 8
         bench.device.pinned["queue_reset"] = 1
         await driver.reset_queue(0)
 
     complains(steps(), "queue reset does not end")
+
+
+@pytest.mark.parametrize(
+    ("kept", "text"),
+    [
+        ("queue_enable", "still enabled"),
+        ("queue_size", "not the largest again"),
+        ("queue_msix_vector", "is kept by a queue reset"),
+    ],
+)
+def test_queue_reset_leaves_nothing(bench: Bench, kept: str, text: str) -> None:
+    """What a queue reset has to clear is looked at."""
+
+    async def steps() -> None:
+        driver = await bench.started(RESETTABLE)
+        await driver.setup_queue(0, bench.queue(), 1)
+        bench.device.kept.append(kept)
+        await driver.reset_queue(0)
+
+    complains(steps(), text)
+
+
+SUSPENDABLE = BASICS | feat.mask([Feature.SUSPEND])
+RUNNING = (
+    DeviceStatus.ACKNOWLEDGE
+    | DeviceStatus.DRIVER
+    | DeviceStatus.FEATURES_OK
+    | DeviceStatus.DRIVER_OK
+)
+
+
+async def running(bench: Bench, wanted: int) -> VirtioPciDriver:
+    """A device with one queue that offers what is wanted."""
+    bench.device.offered |= wanted
+    driver = await bench.started(wanted)
+    await driver.setup_queue(0, bench.queue(), 1)
+    await driver.driver_ok()
+    return driver
+
+
+def test_suspend_and_resume(bench: Bench) -> None:
+    """Meanwhile nothing is added, kicked, or touched in the configuration but device_status."""
+
+    async def steps() -> None:
+        driver = await running(bench, SUSPENDABLE)
+        queue = driver.queues[0].queue
+        await driver.suspend()
+        assert await driver.status() == RUNNING & ~DeviceStatus.DRIVER_OK | DeviceStatus.SUSPEND
+        before = bytes(bench.device.bar)
+        with pytest.raises(DriverMisuse, match="suspended"):
+            queue.add([(queue.desc_addr, 1)], [])
+        for forbidden in (
+            driver.kick(0),
+            driver.read_common("queue_size"),
+            driver.write_common("queue_select", 0),
+            driver.read_config([CONFIG["mac"]]),
+            driver.write_config(CONFIG["mac"], 0),
+            driver.suspend(),
+        ):
+            with pytest.raises(DriverMisuse):
+                await forbidden
+        assert bytes(bench.device.bar) == before
+        await driver.resume()
+        assert await driver.status() == RUNNING
+        queue.add([(queue.desc_addr, 1)], [])
+        assert await driver.kick(0)
+        with pytest.raises(DriverMisuse, match="only a suspended device"):
+            await driver.resume()
+        await driver.suspend()
+        await driver.reset()
+        assert not queue.frozen
+        assert not driver.suspended
+
+    run(steps())
+
+
+@pytest.mark.parametrize("resuming", [False, True])
+@pytest.mark.parametrize("broken", [False, True])
+def test_suspend_that_fails(bench: Bench, resuming: bool, broken: bool) -> None:
+    """A device that neither moves nor says so is waited for in vain, for a bounded time."""
+
+    async def steps() -> None:
+        driver = await running(bench, SUSPENDABLE)
+        if resuming:
+            await driver.suspend()
+        bench.device.moves = False
+        if broken:
+            bench.device.regs["device_status"] |= DeviceStatus.DEVICE_NEEDS_RESET
+        await (driver.resume() if resuming else driver.suspend())
+
+    late = "does not resume" if resuming else "does not suspend"
+    complains(steps(), "needs a reset" if broken else late)
+
+
+def test_what_no_driver_may_do(bench: Bench) -> None:
+    """Kicks before DRIVER_OK, and what was not negotiated: refused, and nothing written."""
+
+    async def steps() -> None:
+        driver = await bench.started()
+        await driver.setup_queue(0, bench.queue())
+        with pytest.raises(DriverMisuse, match="before DRIVER_OK"):
+            await driver.kick(0)
+        with pytest.raises(DriverMisuse, match="SUSPEND was not negotiated"):
+            await driver.suspend()
+        with pytest.raises(DriverMisuse, match="RING_RESET was not negotiated"):
+            await driver.reset_queue(0)
+        assert not bench.device.notified
+        bench.device.offered |= SUSPENDABLE
+        await driver.start(SUSPENDABLE)
+        with pytest.raises(DriverMisuse, match="only with DRIVER_OK"):
+            await driver.suspend()
+        assert not await driver.status() & DeviceStatus.SUSPEND
+        await driver.start(0)
+        with pytest.raises(DriverMisuse, match="no power of two"):
+            await driver.setup_queue(0, bench.queue(12))
+
+    run(steps())
+
+
+def test_split_kicks_carry_the_available_index(bench: Bench) -> None:
+    """next_off and next_wrap are bits 0 to 14 and 15 of avail.idx."""
+
+    async def steps() -> None:
+        bench.device.offered |= feat.mask([Feature.NOTIFICATION_DATA])
+        driver = await bench.started(feat.mask([Feature.NOTIFICATION_DATA]))
+        queue = SplitQueue(bench.memory, bench.allocator, 16)
+        await driver.setup_queue(0, queue)
+        await driver.driver_ok()
+        for _ in range(2):
+            queue.add([(queue.desc_addr, 1)] * 2, [])
+        assert await driver.kick(0)
+        assert bench.device.notified == [(NOTIFY, 0x0002_0000, 4)]
+
+    run(steps())
 
 
 def test_configuration_of_one_generation(bench: Bench) -> None:

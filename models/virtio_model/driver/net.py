@@ -30,6 +30,12 @@ class _TxBuffer:
     cookie: Any
 
 
+@dataclass(frozen=True)
+class _RxBuffer:
+    layout: Layout
+    indirect: bool
+
+
 class NetDriver:
     """Driver side of one receive and one transmit queue [virtio 1.4 §5.1.6].
 
@@ -50,7 +56,8 @@ class NetDriver:
         self.tx = tx
         self.features = features
         self.header_size = header_size(features)
-        self.returned_empty = 0
+        self.unused = 0
+        """Receive buffers that came back with nothing in them; each was posted again."""
 
     def send(
         self,
@@ -102,7 +109,7 @@ class NetDriver:
         if fill is not None:
             layout.write(self.memory, bytes([fill]) * length)
         try:
-            return self.rx.add((), layout.segments, layout, indirect)
+            return self.rx.add((), layout.segments, _RxBuffer(layout, indirect), indirect)
         except Exception:
             layout.free(self.allocator)
             raise
@@ -110,12 +117,13 @@ class NetDriver:
     def receive(self) -> Received | None:
         """The next received frame, or None. Frees its buffers.
 
-        A buffer that came back without a byte was too short for its frame: freed and counted.
+        A buffer with used length 0 holds no packet: it is counted and posted again.
         """
         used = self.rx.poll()
-        while used is not None and not used.length:
-            used.cookie.free(self.allocator)
-            self.returned_empty += 1
+        while used is not None and used.length == 0:
+            self.unused += 1
+            buffer: _RxBuffer = used.cookie
+            self.rx.add((), buffer.layout.segments, buffer, buffer.indirect)
             used = self.rx.poll()
         if used is None:
             return None
@@ -145,8 +153,18 @@ class NetDriver:
         return Received(header, data[self.header_size :], buffers)
 
     def _take(self, used: Used) -> tuple[bytes, bool]:
-        layout: Layout = used.cookie
+        layout: Layout = used.cookie.layout
         data = layout.read(self.memory, used.length)
         full = used.length == layout.length
         layout.free(self.allocator)
         return data, full
+
+    def take_back(self, queue: DriverQueue) -> list[Any]:
+        """Reset one of the queues, free its buffers; the cookies of frames not transmitted."""
+        cookies = []
+        for buffer in queue.reset():
+            if isinstance(buffer, _TxBuffer | _RxBuffer):
+                buffer.layout.free(self.allocator)
+            if isinstance(buffer, _TxBuffer):
+                cookies.append(buffer.cookie)
+        return cookies

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from virtio_model.driver.pci_caps import PciAccess
-from virtio_model.driver.pci_regs import PciRegisters
+from virtio_model.driver.pci_status import NegotiationRefused, PciStatus
 from virtio_model.driver.queue import DriverQueue
-from virtio_model.errors import DriverComplaint
+from virtio_model.errors import DriverComplaint, DriverMisuse
 from virtio_model.spec import features as feat
 from virtio_model.spec import pci
 from virtio_model.spec.features import Feature
-from virtio_model.spec.status import DeviceStatus
 
-_FEATURE_WORDS = feat.FEATURE_BITS_END // 32
-# Select values behind the last feature are legal and show 0.
-_EMPTY_WORDS = (_FEATURE_WORDS, 0x8000_0000, 0xFFFF_FFFF)
+__all__ = ["ActiveQueue", "NegotiationRefused", "VirtioPciDriver"]
 
 
 @dataclass(frozen=True)
@@ -26,17 +23,17 @@ class ActiveQueue:
     notify_offset: int
     notify_id: int
     """What a kick carries: the index, or queue_notif_config_data."""
+    largest: int
+    """queue_size before set-up."""
 
 
-class NegotiationRefused(DriverComplaint):
-    """The device cleared FEATURES_OK for a legal subset of what it offered."""
-
-
-class VirtioPciDriver(PciRegisters):
+class VirtioPciDriver(PciStatus):
     """Drives a modern virtio-pci function, checking what a driver can see.
 
-    Order of use: `discover`, `start`, `setup_queue` for each queue, `driver_ok`, then `kick`.
-    Tests of single steps use `reset`, `add_status` and `negotiate` instead of `start`.
+    Order of use: `discover`, `start`, `setup_queue` for each queue, `driver_ok`, then `kick`,
+    and as negotiated `reset_queue`, `suspend` and `resume`. What no driver may do in the present
+    state is a `DriverMisuse`. Tests of single steps use `reset`, `add_status` and `negotiate`
+    instead of `start`, and `notify` instead of `kick`: those do as they are told.
     """
 
     def __init__(
@@ -48,109 +45,21 @@ class VirtioPciDriver(PciRegisters):
         poll_limit: int = 1000,
     ) -> None:
         """`dependencies` are the device type's; `poll_limit` bounds every wait, in reads."""
-        super().__init__(access, device_config=device_config, poll_limit=poll_limit)
-        self.dependencies = dependencies
-        self.offered = 0
-        self.features = 0
+        super().__init__(
+            access, dependencies=dependencies, device_config=device_config, poll_limit=poll_limit
+        )
         self.queues: dict[int, ActiveQueue] = {}
-
-    # Status and features [virtio 1.4 §2.1, §2.2]
-
-    async def status(self) -> DeviceStatus:
-        return DeviceStatus(await self.read_common("device_status"))
-
-    async def add_status(self, bits: DeviceStatus) -> DeviceStatus:
-        """Set more status bits; the status read back."""
-        now = await self.status()
-        await self.write_common("device_status", now | bits)
-        return await self.status()
 
     async def reset(self) -> None:
         """Reset the device and wait until it says that it is done [virtio 1.4 §2.4]."""
-        await self.write_common("device_status", 0)
-        for _ in range(self.poll_limit):
-            if await self.status() == 0:
-                break
-        else:
-            raise DriverComplaint("the reset does not end", polls=self.poll_limit)
+        await super().reset()
         self.queues.clear()
-        self.features = 0
 
-    async def start(self, wanted: int) -> int:
-        """`reset`, announce the driver, and `negotiate`."""
-        await self.reset()
-        await self.add_status(DeviceStatus.ACKNOWLEDGE)
-        await self.add_status(DeviceStatus.DRIVER)
-        return await self.negotiate(wanted)
-
-    async def read_offered(self) -> int:
-        """All offered features, checked for consistency [virtio 1.4 §2.2]."""
-        offered = 0
-        for select in range(_FEATURE_WORDS):
-            await self.write_common("device_feature_select", select)
-            offered |= await self.read_common("device_feature") << 32 * select
-        for select in _EMPTY_WORDS:
-            await self.write_common("device_feature_select", select)
-            if bits := await self.read_common("device_feature"):
-                raise DriverComplaint("features beyond the last word", select=select, bits=bits)
-        if not feat.has(offered, Feature.VERSION_1):
-            raise DriverComplaint("VIRTIO_F_VERSION_1 is not offered", offered=offered)
-        if extra := feat.reserved(offered):
-            raise DriverComplaint(f"reserved feature bits offered: {extra}", offered=offered)
-        for feature, alternatives in feat.unmet(offered, self.dependencies):
-            raise DriverComplaint(
-                f"feature {feature} offered without any of {sorted(alternatives)}",
-                offered=offered,
-            )
-        self.offered = offered
-        self._check_notify_capability()
-        return offered
-
-    def _check_notify_capability(self) -> None:
-        wide = feat.has(self.offered, Feature.NOTIFICATION_DATA)
-        unit = pci.NOTIFY_SIZE_WITH_DATA if wide else pci.NOTIFY_SIZE
-        where = self.structure(pci.CfgType.NOTIFY)
-        multiplier = self.layout.notify_off_multiplier
-        if where.offset % unit or where.length < unit:
-            raise DriverComplaint(
-                "notify structure misaligned or too short for its kicks",
-                offset=where.offset,
-                length=where.length,
-                unit=unit,
-            )
-        if multiplier and (multiplier % unit or multiplier & (multiplier - 1)):
-            raise DriverComplaint(
-                "notify_off_multiplier is not 0 or a fitting power of two",
-                multiplier=multiplier,
-                unit=unit,
-            )
-
-    async def negotiate(self, wanted: int) -> int:
-        """Accept what is both offered and wanted, as far as dependencies allow.
-
-        VERSION_1 is accepted always [virtio 1.4 §6.1].
-        """
-        accepted = await self.read_offered() & (wanted | feat.mask([Feature.VERSION_1]))
-        while lacking := feat.unmet(accepted, self.dependencies):
-            accepted &= ~feat.mask(feature for feature, _ in lacking)
-        await self.write_features(accepted)
-        if not await self.add_status(DeviceStatus.FEATURES_OK) & DeviceStatus.FEATURES_OK:
-            raise NegotiationRefused(
-                "FEATURES_OK refused for a legal subset", offered=self.offered, accepted=accepted
-            )
-        self.features = accepted
-        return accepted
-
-    async def write_features(self, features: int) -> None:
-        """Write all driver_feature words and check that they read back."""
-        for select in range(_FEATURE_WORDS):
-            await self.write_common("driver_feature_select", select)
-            await self._set_and_check("driver_feature", feat.word(features, select))
-
-    async def driver_ok(self) -> None:
-        """Let the device live."""
-        if not await self.add_status(DeviceStatus.DRIVER_OK) & DeviceStatus.DRIVER_OK:
-            raise DriverComplaint("DRIVER_OK does not stay set")
+    def _freeze(self, frozen: bool) -> None:
+        if self.suspended != frozen:
+            for active in self.queues.values():
+                active.queue.frozen = frozen
+        super()._freeze(frozen)
 
     # Queues [virtio 1.4 §4.1.5.1.3]
 
@@ -166,9 +75,11 @@ class VirtioPciDriver(PciRegisters):
         largest = await self.queue_max_size(index)
         if largest == 0:
             raise DriverComplaint("queue_size is 0: the queue does not exist", queue=index)
-        packed = feat.has(self.features, Feature.RING_PACKED)
-        if not packed and largest & (largest - 1):
-            raise DriverComplaint("queue_size is no power of two", queue=index, size=largest)
+        if not feat.has(self.features, Feature.RING_PACKED):
+            if largest & (largest - 1):
+                raise DriverComplaint("queue_size is no power of two", queue=index, size=largest)
+            if queue.size & (queue.size - 1):
+                raise DriverMisuse("queue size is no power of two", queue=index, size=queue.size)
         if queue.size > largest:
             raise DriverComplaint(
                 "queue larger than the device allows", queue=index, size=queue.size, largest=largest
@@ -185,7 +96,7 @@ class VirtioPciDriver(PciRegisters):
         if feat.has(self.features, Feature.NOTIF_CONFIG_DATA):
             notify_id = await self.read_common("queue_notif_config_data")
         await self._set_and_check("queue_enable", 1)
-        self.queues[index] = ActiveQueue(queue, offset, notify_id)
+        self.queues[index] = ActiveQueue(queue, offset, notify_id, largest)
         return self.queues[index]
 
     async def _notify_offset(self, index: int) -> int:
@@ -213,7 +124,12 @@ class VirtioPciDriver(PciRegisters):
         await self._set_and_check("config_msix_vector", vector)
 
     async def reset_queue(self, index: int) -> None:
-        """Reset one queue and wait for the end [virtio 1.4 §2.6.1]."""
+        """Reset one queue and wait for the end [virtio 1.4 §2.6.1].
+
+        Its buffers are the driver's again afterwards, and it may be set up anew, with other
+        values if wanted.
+        """
+        self._need(Feature.RING_RESET)
         await self.write_common("queue_select", index)
         await self.write_common("queue_reset", 1)
         for _ in range(self.poll_limit):
@@ -223,10 +139,17 @@ class VirtioPciDriver(PciRegisters):
             raise DriverComplaint("the queue reset does not end", queue=index)
         if await self.read_common("queue_enable"):
             raise DriverComplaint("queue still enabled after its reset", queue=index)
-        self.queues.pop(index, None)
+        active = self.queues.pop(index, None)
+        size = await self.read_common("queue_size")
+        if active is not None and size != active.largest:
+            raise DriverComplaint(
+                "queue_size is not the largest again", queue=index, size=size, was=active.largest
+            )
+        if await self.read_common("queue_msix_vector") != pci.NO_VECTOR:
+            raise DriverComplaint("queue_msix_vector is kept by a queue reset", queue=index)
 
     async def notify(self, index: int) -> None:
-        """Kick a queue, in the format that was negotiated [virtio 1.4 §4.1.5.2]."""
+        """Kick a queue whatever the state, in the format negotiated [virtio 1.4 §4.1.5.2]."""
         active = self.queues[index]
         bar = self.structure(pci.CfgType.NOTIFY).bar
         data, size = None, pci.NOTIFY_SIZE
@@ -237,6 +160,8 @@ class VirtioPciDriver(PciRegisters):
 
     async def kick(self, index: int) -> bool:
         """`notify` if the device wants it; whether it did."""
+        if not self.live:
+            raise DriverMisuse("no kicks before DRIVER_OK, nor while suspended", queue=index)
         wanted = self.queues[index].queue.needs_kick()
         if wanted:
             await self.notify(index)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from virtio_model.driver.msix import Msix
 from virtio_model.driver.pci_caps import PciAccess, PciLayout, Structure, discover
-from virtio_model.errors import DriverComplaint
+from virtio_model.errors import DriverComplaint, DriverMisuse
 from virtio_model.spec import pci
 from virtio_model.spec.fields import Field, by_name
 
@@ -24,6 +24,7 @@ class PciRegisters:
         self.device_config = device_config
         self.poll_limit = poll_limit
         self.layout = PciLayout()
+        self.suspended = False
 
     async def discover(self) -> PciLayout:
         """Check the ids and walk the capability list.
@@ -96,7 +97,13 @@ class PciRegisters:
             )
         return where
 
+    def _check_awake(self, field: Field) -> None:
+        """A suspended device's configuration is left alone [virtio 1.4, Device Suspend]."""
+        if self.suspended and field.name != "device_status":
+            raise DriverMisuse(f"{field.name} accessed while the device is suspended")
+
     async def _read(self, kind: pci.CfgType, field: Field) -> int:
+        self._check_awake(field)
         where, unit, value = self._place(kind, field), _unit(field), 0
         for at in range(0, field.size, unit):
             piece = await self.access.bar_read(where.bar, where.offset + field.offset + at, unit)
@@ -104,6 +111,7 @@ class PciRegisters:
         return value
 
     async def _write(self, kind: pci.CfgType, field: Field, value: int) -> None:
+        self._check_awake(field)
         where, unit = self._place(kind, field), _unit(field)
         for at in range(0, field.size, unit):
             piece = value >> 8 * at & (1 << 8 * unit) - 1
