@@ -51,8 +51,12 @@ test: $(READY) tools ## Run all tests and check the test plans (TESTS=path, ARGS
 	@$(BIN)/python -m lib.testplan check
 
 .PHONY: plan
-plan: $(READY) ## Check the test plans against the tests and the requirements
+plan: $(READY) ## Check the test plans against the tests
 	@$(BIN)/python -m lib.testplan check
+
+.PHONY: conformance
+conformance: $(READY) ## Count the requirement rows, write build/conformance.html (ARGS=--readme)
+	@$(BIN)/python -m lib.conformance $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## Check format, style and types
