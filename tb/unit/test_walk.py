@@ -146,15 +146,61 @@ async def keeps_pace(dut: Any) -> None:
         await rig.compare()
 
 
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def an_indirect_descriptor_where_there_are_none(dut: Any) -> None:
+    """It breaks a rule: its buffer is in error, nothing is read, and those around it are right."""
+    rig = Rig(dut, stall=0.1)
+    dut.packed.value = random.getrandbits(1)
+    for queue in range(QUEUES):
+        for _ in range(10):
+            before = rig.random_segments(3) if random.random() < 0.5 else []
+            case = rig.direct([*before, (random.getrandbits(60), 16, 1)])
+            case.ring[-1]["indirect"] = 1
+            case.error, case.bad_from = 1, len(before)
+            rig.plan(queue, case)
+            rig.plan(queue, rig.direct(rig.random_segments(5)))
+    await rig.start()
+    await rig.serve()
+    await nothing_more(dut, rig.segment, rig.buffer)
+    assert rig.tables.requests == 0
+
+
+@pytest.mark.parametrize("pull", [False, True])
+def test_walk_without_indirect(pull: bool) -> None:
+    """Both formats, direct descriptors only."""
+    simulate(
+        Bench(128, 8, 32, pull, rings=("packed", "split"), indirect=False),
+        module=__name__,
+        name=f"walk_direct_{'pull' if pull else 'push'}",
+        testcase=["an_indirect_descriptor_where_there_are_none", "a_chain_longer_than_the_store"],
+        params={"width": 128, "batch": 8, "depth": 32, "pull": pull},
+        waive=["table_request__valid", "table_request__payload", "table_packet__ready"]
+        + (["result__valid"] if pull else []),
+    )
+
+
+TESTS = [
+    "walks_random_chains", "a_table_that_cannot_be_read_is_an_error",
+    "a_chain_longer_than_the_store", "tables_wait_for_room",
+    "too_many_segments_are_an_error_for_pull", "pull_waits_for_a_buffer", "keeps_pace",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("pull", [False, True])
 @pytest.mark.parametrize(
-    ("width", "batch", "depth"), [(64, 4, 8), (128, 16, 32), (256, 16, 64), (512, 8, 64)]
-)
-def test_walk(width: int, batch: int, depth: int, pull: bool) -> None:
+    ("width", "batch", "depth", "rings"),
+    [
+        (64, 4, 8, ("packed",)), (128, 16, 32, ("packed", "split")),
+        (256, 16, 64, ("packed",)), (512, 8, 64, ("split", "packed")),
+    ],
+)  # fmt: skip
+def test_walk(width: int, batch: int, depth: int, rings: tuple[str, ...], pull: bool) -> None:
+    """Packed chains, also where split ones are built as well."""
     simulate(
-        Bench(width, batch, depth, pull),
+        Bench(width, batch, depth, pull, rings=rings),
         module=__name__,
         name=f"walk_{width}_{'pull' if pull else 'push'}",
+        testcase=TESTS,
         params={"width": width, "batch": batch, "depth": depth, "pull": pull},
         waive=["result__valid"] if pull else [],
     )

@@ -15,6 +15,7 @@ from virtio_rtl.types.virtqueue import Buffer, Descriptor, QueueLookup, Segment
 from virtio_rtl.virtqueue.read_ahead import ReadAhead
 from virtio_rtl.virtqueue.service import BurstRequest, BurstResult
 from virtio_rtl.virtqueue.walk import Walk
+from virtio_rtl.virtqueue.walk_jump import JumpReads
 
 __all__ = ["QUEUES", "SEGMENTS", "Bench", "Case", "absent", "between"]
 
@@ -38,14 +39,29 @@ def between(walk: Walk, store: ReadAhead) -> list[Any]:
 
 
 class Bench(wiring.Component):
-    """A walker on its read-ahead store."""
+    """A walker on its read-ahead store, alone with the reads of split tables."""
 
-    def __init__(self, width: int, batch: int, depth: int, pull: bool, wait_cycles: int = 1000):
+    def __init__(
+        self,
+        width: int,
+        batch: int,
+        depth: int,
+        pull: bool,
+        wait_cycles: int = 1000,
+        rings: tuple[str, ...] = ("packed",),
+        indirect: bool = True,
+    ):
         self.walk = Walk(
-            width, QUEUES, 1, 0, batch, depth, pull, SEGMENTS, 16, wait_cycles=wait_cycles
-        )
+            width, QUEUES, 1, 0, batch, depth, pull, SEGMENTS, 16, wait_cycles=wait_cycles,
+            rings=rings, indirect=indirect,
+        )  # fmt: skip
         self.store = ReadAhead(QUEUES, depth)
+        self.jumps = JumpReads(width, 1) if self.walk.jumps else None
         pointer = range(2 * depth)
+        jump_members = {
+            "jump_request": Out(stream.Signature(ReadRequest)),
+            "jump_packet": In(packet_stream(width)),
+        }
         super().__init__(
             {
                 "request": In(stream.Signature(BurstRequest)),
@@ -66,7 +82,13 @@ class Bench(wiring.Component):
                 "issue_queue": In(range(QUEUES)),
                 "issue_taken": Out(pointer),
                 "busy": Out(1),
+                "packed": In(1),
+                "pause": In(1),
+                "resting": Out(1),
+                "forget": In(1),
+                "forget_queue": In(range(QUEUES)),
             }
+            | (jump_members if self.jumps is not None else {})
         )
 
     def elaborate(self, platform: Any) -> Module:
@@ -83,7 +105,21 @@ class Bench(wiring.Component):
             *between(walk, store),
             self.issue_taken.eq(store.issue_taken),
             self.busy.eq(store.busy),
+            walk.packed.eq(self.packed),
+            walk.pause.eq(self.pause),
+            self.resting.eq(walk.resting),
         ]
+        for part in (store, walk):
+            m.d.comb += [
+                part.forget.eq(self.forget),
+                part.forget_queue.eq(self.forget_queue),
+            ]
+        if self.jumps is not None:
+            m.submodules.jumps = jumps = self.jumps
+            wiring.connect(m, walk.jump_request, jumps.request_0)
+            wiring.connect(m, jumps.answer_0, walk.jump_answer)
+            wiring.connect(m, wiring.flipped(self.jump_request), jumps.read_request)
+            wiring.connect(m, wiring.flipped(self.jump_packet), jumps.read_packet)
         return m
 
 

@@ -65,6 +65,8 @@ class Rig:
         for name in (*names, "commit_pointer"):
             setattr(self, "_" + name, writer(getattr(dut, name)))
         dut.write_en.value = dut.commit_en.value = 0
+        dut.packed.value = 1
+        dut.pause.value = dut.forget.value = dut.forget_queue.value = 0
         dut.issue_queue.value = self.issue
         self._tasks = [self._collect_rearms(), self.fill()]
 

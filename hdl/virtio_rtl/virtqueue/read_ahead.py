@@ -38,8 +38,12 @@ class ReadAhead(wiring.Component):
         Pointers for the walker, one cycle latency.
     issue_queue -> issue_taken
         Pointer for the fetch, one cycle latency.
+    forget, forget_queue
+        Strobe: the virtqueue's pointers are cleared in the next cycle, and what it holds is
+        forgotten. In both cycles nothing is written, committed or taken. Left alone, it costs
+        nothing.
     busy
-        The pointers are being cleared after a reset.
+        Pointers are being cleared, after a reset or ``forget``.
     """
 
     def __init__(self, queues: int, depth: int):
@@ -67,6 +71,8 @@ class ReadAhead(wiring.Component):
                 "walk_taken": Out(pointer),
                 "issue_queue": In(index),
                 "issue_taken": Out(pointer),
+                "forget": In(1),
+                "forget_queue": In(index),
                 "busy": Out(1),
             }
         )
@@ -107,7 +113,11 @@ class ReadAhead(wiring.Component):
             self.issue_taken.eq(take_issue.data),
         ]
         m.submodules.sweep = sweep = ResetSweep(self.queues)
-        m.d.comb += self.busy.eq(sweep.busy)
+        m.d.comb += [
+            self.busy.eq(sweep.busy),
+            sweep.clear.eq(self.forget),
+            sweep.row.eq(self.forget_queue),
+        ]
         with m.If(sweep.busy):
             m.d.comb += [
                 commit_write.addr.eq(sweep.address),

@@ -8,6 +8,7 @@ from ..types.dma import ReadRequest
 from ..types.virtqueue import Descriptor, QueueLookup
 from .ring_item import RingItem
 from .service import BurstRequest, BurstResult
+from .walk_requests import WalkRequests
 from .walk_table import WalkTable
 from .walk_wait import WalkWait
 
@@ -23,19 +24,31 @@ class WalkRing(wiring.Component):
     that does not come.
 
     ``WalkTable`` asks for indirect tables, as soon as the ring descriptor is seen and while
-    earlier tables are still on their way.
+    earlier tables are still on their way. An indirect descriptor ends its chain.
 
-    Rule checked, besides those of ``WalkTable``: a chain takes no more slots than the virtqueue
-    has. [virtio 1.4 §2.8.8]
+    Rules checked, besides those of ``WalkTable``: a chain takes no more slots than the virtqueue
+    has [virtio 1.4 §2.7.5, §2.8.8]; no indirect descriptor where ``indirect`` is off.
 
-    Ports as of ``Walk``; ``table_freed`` is the number of table descriptors that
-    ``WalkExpand`` has consumed in this cycle (0 or 1). Latency from ``request`` to the first
-    ``item`` two cycles; ``result`` and ``rearm`` are registers.
+    Parameters and ports as of ``Walk``; ``table_freed`` is the number of table descriptors that
+    were used in this cycle (0 or 1). ``resting``: while ``pause`` is high nothing is inside here,
+    a register. Latency from ``request`` to the first ``item`` two cycles; ``result`` and
+    ``rearm`` are registers.
     """
 
     def __init__(
-        self, queues: int, paths: int, batch: int, depth: int, pull: bool, wait_cycles: int
+        self,
+        queues: int,
+        paths: int,
+        batch: int,
+        depth: int,
+        pull: bool,
+        wait_cycles: int,
+        *,
+        rings: tuple[str, ...] = ("packed",),
+        indirect: bool = True,
     ):
+        self.rings = rings
+        self.indirect = indirect
         self.several = queues > paths
         self.queues = queues
         self.paths = paths
@@ -62,6 +75,11 @@ class WalkRing(wiring.Component):
                 "table_request": Out(stream.Signature(ReadRequest)),
                 "table_freed": In(1),
                 "item": Out(stream.Signature(RingItem)),
+                "packed": In(1),
+                "pause": In(1),
+                "resting": Out(1),
+                "forget": In(1),
+                "forget_queue": In(range(max(queues // paths, 2))),
             }
         )
 
@@ -78,19 +96,13 @@ class WalkRing(wiring.Component):
         # Room that was given back and not yet told to the scheduler.
         owed = Signal()
 
-        descriptor = self.descriptor
-        item = self.item.payload
+        descriptor, item = self.descriptor, self.item.payload
         advance = Signal()
         exhausted = Signal()  # taken is committed
-        # The request behind the one that is served; a pull path adds it if the virtqueue is the
-        # same.
-        pending = Signal(BurstRequest)
-        pending_valid = Signal()
-        pending_same = Signal()
-        joins = Signal()
-        begin = Signal()
-        chosen = Mux(pending_valid, pending.queue, self.request.payload.queue)
-        walked = Mux(begin, chosen, queue)
+        m.submodules.requests = requests = WalkRequests(self.pull)
+        wiring.connect(m, wiring.flipped(self.request), requests.request)
+        begin, joins = requests.begin, requests.joins
+        walked = Mux(begin, requests.chosen.queue, queue)
         m.d.comb += [
             self.walk_queue.eq(walked),
             self.lookup.queue.eq(walked),
@@ -101,20 +113,26 @@ class WalkRing(wiring.Component):
             item.queue.eq(queue),
             # Never more than the ring has, also for a chain that breaks that rule.
             item.slots.eq(Mux(slots < size, slots + 1, size)),
-            self.request.ready.eq(~pending_valid | joins),
+            requests.queue.eq(queue),
+            requests.full.eq(buffers_left[-1]),
         ]
         ends_store = next_pointer == committed
         batch_crossed = (next_pointer & (self.batch - 1)) == 0
         burst_over = (buffers_left == 0) & ~joins
-        m.submodules.table = table = WalkTable()
-        wiring.connect(m, table.request, wiring.flipped(self.table_request))
-        m.d.comb += [
-            table.start.payload.address.eq(descriptor.address),
-            table.start.payload.length.eq(descriptor.length),
-            table.start.payload.alone.eq(~chained & ~descriptor.next),
-            table.size.eq(size),
-            table.freed.eq(self.table_freed),
-        ]
+        # No new buffer is begun; one that was is finished.
+        stop = self.pause & ~chained
+        if self.indirect:
+            m.submodules.table = table = WalkTable(self.rings)
+            wiring.connect(m, table.request, wiring.flipped(self.table_request))
+            m.d.comb += [
+                table.start.payload.address.eq(descriptor.address),
+                table.start.payload.length.eq(descriptor.length),
+                table.start.payload.follows.eq(chained),
+                table.start.payload.next.eq(descriptor.next),
+                table.packed.eq(self.packed),
+                table.size.eq(size),
+                table.freed.eq(self.table_freed),
+            ]
 
         with m.If(self.rearm.ready):
             m.d.sync += self.rearm.valid.eq(0)
@@ -122,7 +140,7 @@ class WalkRing(wiring.Component):
             with m.If(self.result.ready):
                 m.d.sync += self.result.valid.eq(0)
         with m.If(joins):
-            m.d.sync += [pending_valid.eq(0), buffers_left.eq(buffers_left + 1)]
+            m.d.sync += buffers_left.eq(buffers_left + 1)
 
         def end_buffer():
             m.d.sync += buffers_left.eq(Mux(joins, buffers_left, buffers_left - 1))
@@ -148,7 +166,7 @@ class WalkRing(wiring.Component):
                 m.next = "TAKE"
 
         def next_burst():
-            with m.If(pending_valid):
+            with m.If(requests.waits):
                 m.d.comb += begin.eq(1)
                 m.next = "LOOK"
             with m.Else():
@@ -159,12 +177,14 @@ class WalkRing(wiring.Component):
             m.d.comb += [
                 wait.queue.eq(walked // self.paths),
                 wait.enabled.eq(self.lookup.config.enabled),
+                wait.forget.eq(self.forget),
+                wait.forget_queue.eq(self.forget_queue),
             ]
 
         with m.FSM(name="walk_ring") as fsm:
             with m.State("IDLE"):
                 m.d.comb += begin.eq(1)
-                with m.If(pending_valid | self.request.valid):
+                with m.If(requests.some):
                     m.next = "LOOK"
             with m.State("LOOK"):
                 m.d.sync += [
@@ -175,19 +195,21 @@ class WalkRing(wiring.Component):
                     size.eq(self.lookup.config.size),
                 ]
                 m.d.comb += self.read_pointer.eq(self.taken)
-                with m.If(self.taken != self.committed):
+                with m.If((self.taken != self.committed) & ~stop):
                     m.next = "TAKE"
                 # Else the rest of the chain, or the buffer asked for, is still to come: look again.
                 if self.pull and self.several:
                     m.d.comb += [
-                        wait.found.eq(self.taken != self.committed),
-                        wait.waiting.eq((self.taken == self.committed) & ~chained),
+                        wait.found.eq((self.taken != self.committed) & ~stop),
+                        # The time of a pause does not count.
+                        wait.waiting.eq((self.taken == self.committed) & ~chained & ~self.pause),
                     ]
                     with m.If(wait.give_up):
                         m.next = "ABSENT"
                 if not self.pull:
-                    with m.Elif(~chained):
+                    with m.Elif(~chained & ~self.pause):
                         m.next = "STORE"
+            too_long = slots >= size
             with m.State("TAKE"):
                 m.d.comb += [
                     item.address.eq(descriptor.address),
@@ -195,27 +217,36 @@ class WalkRing(wiring.Component):
                     item.writable.eq(descriptor.write),
                     item.last.eq(~descriptor.next),
                     item.id.eq(descriptor.id),
-                    item.error.eq(slots >= size),
+                    item.error.eq(too_long if self.indirect else too_long | descriptor.indirect),
                 ]
-                with m.If(descriptor.indirect):
-                    m.d.comb += table.start.valid.eq(1)
-                    m.next = "TABLE"
+                with m.If(stop):
+                    m.next = "STORE"
+                if self.indirect:
+                    with m.Elif(descriptor.indirect):
+                        m.d.comb += table.start.valid.eq(1)
+                        m.next = "TABLE"
                 with m.Else():
                     m.d.comb += self.item.valid.eq(1)
                     with m.If(self.item.ready):
                         take_next(ends_buffer=~descriptor.next)
-            with m.State("TABLE"):
-                # The store goes on showing the indirect descriptor.
-                m.d.comb += [
-                    item.id.eq(descriptor.id),
-                    item.table.eq(~table.chunk.payload.bad),
-                    item.error.eq(table.chunk.payload.bad),
-                    item.last.eq(table.chunk.payload.last),
-                    self.item.valid.eq(table.chunk.valid),
-                    table.chunk.ready.eq(self.item.ready),
-                ]
-                with m.If(self.item.valid & self.item.ready & item.last):
-                    take_next(ends_buffer=Const(1))
+            if self.indirect:
+                with m.State("TABLE"):
+                    # The store goes on showing the indirect descriptor.
+                    m.d.comb += [
+                        item.id.eq(descriptor.id),
+                        item.table.eq(~table.chunk.payload.bad),
+                        item.error.eq(table.chunk.payload.bad),
+                        item.last.eq(table.chunk.payload.last),
+                        self.item.valid.eq(table.chunk.valid),
+                        table.chunk.ready.eq(self.item.ready),
+                    ]
+                    if "split" in self.rings:
+                        m.d.comb += item.error.eq(table.chunk.payload.bad | too_long)
+                        with m.If(item.table):
+                            m.d.comb += item.address.eq(descriptor.address)
+                            m.d.comb += item.length.eq(descriptor.length)
+                    with m.If(self.item.valid & self.item.ready & item.last):
+                        take_next(ends_buffer=Const(1))
             if self.pull and self.several:
                 with m.State("ABSENT"):
                     m.d.comb += [
@@ -224,7 +255,7 @@ class WalkRing(wiring.Component):
                         item.last.eq(1),
                         item.slots.eq(0),
                     ]
-                    m.d.comb += wait.waiting.eq(self.taken == self.committed)
+                    m.d.comb += wait.waiting.eq((self.taken == self.committed) & ~self.pause)
                     with m.If(self.item.ready):
                         end_buffer()
                         with m.If((buffers_left == 1) & ~joins):
@@ -251,27 +282,18 @@ class WalkRing(wiring.Component):
                             with m.If(~self.result.valid):
                                 m.d.sync += self.result.valid.eq(1)
                                 next_burst()
-                    with m.Elif(exhausted):
+                    with m.Elif(exhausted | stop):
                         m.next = "LOOK"
                     with m.Else():
                         m.next = "TAKE"
+        m.d.sync += self.resting.eq(stop & (fsm.ongoing("IDLE") | fsm.ongoing("LOOK")))
+        m.d.comb += requests.serving.eq(~fsm.ongoing("IDLE"))
         with m.If(begin):
             m.d.sync += [
-                queue.eq(chosen),
-                buffers_left.eq(Mux(pending_valid, pending.buffers, self.request.payload.buffers)),
+                queue.eq(requests.chosen.queue),
+                buffers_left.eq(requests.chosen.buffers),
                 slots.eq(0),
                 chained.eq(0),
                 owed.eq(0),
-                pending_valid.eq(0),
             ]
-        with m.If(self.request.valid & self.request.ready & ~(begin & ~pending_valid)):
-            m.d.sync += [
-                pending.eq(self.request.payload),
-                pending_valid.eq(1),
-                pending_same.eq(self.request.payload.queue == queue),
-            ]
-        if self.pull:
-            m.d.comb += joins.eq(
-                pending_valid & pending_same & ~buffers_left[-1] & ~fsm.ongoing("IDLE")
-            )
         return m

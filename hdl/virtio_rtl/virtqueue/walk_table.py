@@ -13,11 +13,12 @@ _CHUNK = 16
 
 
 class TableStart(data.Struct):
-    """An indirect descriptor; ``alone``: it is the only one of its chain."""
+    """An indirect descriptor; ``follows``: it is behind others in its chain; ``next``: NEXT."""
 
     address: 64
     length: 32
-    alone: 1
+    follows: 1
+    next: 1
 
 
 class TableChunk(data.Struct):
@@ -33,12 +34,21 @@ class TableChunk(data.Struct):
 class WalkTable(wiring.Component):
     """Reads the table of an indirect descriptor in chunks of up to 16 descriptors.
 
-    A chunk is asked for when there is room for what comes back. Rules checked, [virtio 1.4
-    §2.8.8, §2.8.19]: an indirect descriptor stands alone in its chain, its length is a multiple
-    of 16, not 0, and holds no more descriptors than the virtqueue.
+    A chunk is asked for when there is room for what comes back. Rules checked: the table's length
+    is a multiple of 16 and not 0. A packed one stands alone in its chain and holds no more
+    descriptors than the virtqueue [virtio 1.4 §2.8.8, §2.8.19]. A split one ends its chain
+    [virtio 1.4 §2.7.5.3]; it may be larger than the virtqueue, whose size is what is read of it
+    here: no chain in entry order is longer.
+
+    Parameters
+    ----------
+    rings
+        Ring formats of the device.
 
     Ports
     -----
+    packed : 1
+        The rings are packed. Ignored where only one format is built.
     start : stream of ``TableStart``
     size : 16
         Size of the virtqueue, while its table is read.
@@ -47,12 +57,15 @@ class WalkTable(wiring.Component):
     freed : 1
         A table descriptor was used.
 
-    Three cycles a chunk; latency from ``start`` to ``request`` two cycles.
+    Three cycles a chunk, one more for a table that is larger than the virtqueue; latency from
+    ``start`` to ``request`` two cycles.
     """
 
-    def __init__(self):
+    def __init__(self, rings: tuple[str, ...] = ("packed",)):
+        self.rings = rings
         super().__init__(
             {
+                "packed": In(1),
                 "start": In(stream.Signature(TableStart)),
                 "size": In(unsigned(16)),
                 "request": Out(stream.Signature(ReadRequest)),
@@ -71,7 +84,12 @@ class WalkTable(wiring.Component):
         room = Signal(range(TABLE_ROOM + 1), init=TABLE_ROOM)
         taken = Signal(range(_CHUNK + 1))
         more = length[4:] > _CHUNK
+        too_large = length[4:] > self.size
         start = self.start.payload
+        # What a packed table must not, a split one may.
+        follows = start.follows
+        if "split" in self.rings:
+            follows &= self.packed if "packed" in self.rings else 0
         m.d.sync += room.eq(room + self.freed - taken)
         m.d.comb += [
             self.request.payload.address.eq(address),
@@ -84,7 +102,7 @@ class WalkTable(wiring.Component):
                 m.d.sync += [
                     address.eq(start.address),
                     length.eq(start.length),
-                    alone.eq(start.alone),
+                    alone.eq(~follows & ~start.next),
                 ]
                 with m.If(self.start.valid):
                     m.next = "SIZE"
@@ -98,9 +116,18 @@ class WalkTable(wiring.Component):
                 m.d.sync += enough.eq(room >= Mux(more, _CHUNK, length[4:9]))
                 m.next = "READ"
                 # Of a later chunk all this is known.
-                with m.If(~alone | length[:4].any() | (length == 0) | (length[4:] > self.size)):
+                broken = ~alone | length[:4].any() | (length == 0)
+                if "split" not in self.rings:
+                    broken |= too_large
+                elif "packed" in self.rings:
+                    broken |= too_large & self.packed
+                with m.If(broken):
                     m.d.sync += [self.chunk.payload.last.eq(1), self.chunk.payload.bad.eq(1)]
                     m.next = "CHUNK"
+                if "split" in self.rings:
+                    with m.Elif(too_large):
+                        m.d.sync += length[4:].eq(self.size)
+                        m.next = "SIZE"
             with m.State("READ"):
                 m.d.sync += enough.eq(room >= count)
                 with m.If(enough):

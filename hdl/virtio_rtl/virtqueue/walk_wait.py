@@ -35,6 +35,9 @@ class WalkWait(wiring.Component):
         The virtqueue is enabled.
     give_up : 1
         Wait no longer. Combinational from ``waiting`` and ``enabled``.
+    forget, forget_queue
+        Strobe: the virtqueue is not known to be dry, from the cycle after the next one on. In both
+        cycles nobody waits and nothing is found. Left alone, it costs nothing.
     """
 
     def __init__(self, queues: int, cycles: int):
@@ -47,6 +50,8 @@ class WalkWait(wiring.Component):
                 "found": In(1),
                 "enabled": In(1),
                 "give_up": Out(1),
+                "forget": In(1),
+                "forget_queue": In(range(max(queues, 2))),
             }
         )
 
@@ -63,6 +68,8 @@ class WalkWait(wiring.Component):
         m.d.comb += [
             read.addr.eq(self.queue),
             expired.eq(waited == self.cycles),
+            sweep.clear.eq(self.forget),
+            sweep.row.eq(self.forget_queue),
             self.give_up.eq(self.waiting & (read.data | expired | ~self.enabled)),
         ]
         with m.If(~self.waiting | ~self.enabled):
