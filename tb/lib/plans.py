@@ -12,6 +12,7 @@ A plan is a file tb/testplan/<topic>.toml:
     rows = ["leg-basic-01"]
     reason = "no legacy interface"
     tests = ["tb/unit/test_x.py::identity"]         # may be left out: what shows that it is so
+    not_offered = ["SR_IOV"]                        # may be left out: features that are the reason
 
     [[later]]
     rows = ["mmio-reg-01"]
@@ -36,7 +37,7 @@ _REQUIRED = {
     "not_applicable": {"rows", "reason"},
     "later": {"rows", "reason"},
 }
-_OPTIONAL: dict[str, set[str]] = {"not_applicable": {"tests"}}
+_OPTIONAL: dict[str, set[str]] = {"not_applicable": {"tests", "not_offered"}}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Entry:
     """Description of a behaviour, or the reason."""
     rows: tuple[str, ...]
     tests: tuple[str, ...]
+    not_offered: tuple[str, ...] = ()
+    """Features without which the rows do not apply."""
 
 
 @dataclass
@@ -113,9 +116,8 @@ def _load_plan(plans: Plans, file: str, content: dict[str, Any]) -> None:
 
 def _entry(kind: str, where: str, name: str, table: dict[str, Any]) -> Entry:
     text = table.get("description" if kind == "behaviour" else "reason", "")
-    return Entry(
-        kind, where, name, text, tuple(table.get("rows", ())), tuple(table.get("tests", ()))
-    )
+    lists = (tuple(table.get(key, ())) for key in ("rows", "tests", "not_offered"))
+    return Entry(kind, where, name, text, *lists)
 
 
 def _add(plans: Plans, entry: Entry) -> None:
