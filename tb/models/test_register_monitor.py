@@ -1,0 +1,57 @@
+"""The register monitor passes a good driver, and names the row of each rule that one breaks."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from fake_pci import OFFERED
+from register_bench import EXTRA, Bench
+from register_mistakes import COMMON, CONFIG, Steps
+from register_mistakes_queue import BREACHES
+
+from virtio_model.spec import features as feat
+from virtio_model.spec.features import Feature
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("extra", [0, EXTRA, feat.mask([Feature.NOTIFICATION_DATA])])
+def test_good_driver_passes(packed: bool, extra: int) -> None:
+    """A whole life: bring-up, kicks, configuration, window, queue reset, suspend, reset, again."""
+    format_bit = feat.mask([Feature.RING_PACKED])
+    bench = Bench((OFFERED | format_bit if packed else OFFERED & ~format_bit) | extra)
+    bench.device.max_sizes = {0: 256, 1: 64}
+
+    async def life() -> None:
+        driver = bench.driver
+        for _ in range(2):
+            await bench.run()
+            for index in (0, 1):
+                await driver.notify(index)
+            await driver.read_config([CONFIG["mac"], CONFIG["status"]])
+            await driver.read_isr()
+            await driver.window_write(0, COMMON["queue_select"].offset, 1, 2)
+            assert await driver.window_read(0, COMMON["queue_size"].offset, 2) == 16
+            await driver.msix.enable()
+            await driver.set_vector(2, 0xFEE0_0000, 0x41)
+            await driver.reset_queue(0)
+            await driver.setup_queue(0, bench.queue(8))
+            await driver.notify(0)
+            if extra & feat.mask([Feature.SUSPEND]):
+                await bench.suspend()
+                await bench.resume()
+                await driver.notify(1)
+            await driver.reset()
+
+    asyncio.run(life())
+    bench.monitor.check()
+
+
+@pytest.mark.parametrize(("steps", "rows"), BREACHES)
+def test_breaches_are_named(steps: Steps, rows: set[str]) -> None:
+    """A driver that breaks a rule is told which, and nothing else."""
+    bench = Bench(OFFERED | EXTRA)
+    asyncio.run(steps(bench))
+    assert bench.monitor.rows == rows, bench.monitor.breaches
+    with pytest.raises(AssertionError, match="breaches"):
+        bench.monitor.check()
