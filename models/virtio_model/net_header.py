@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from virtio_model.spec.features import has
 from virtio_model.spec.net import (
     GSO_ECN,
+    GSO_UDP_TUNNEL_IPV4,
+    GSO_UDP_TUNNEL_IPV6,
     HEADER_SIZE,
     GsoType,
     HeaderFlags,
@@ -15,7 +17,8 @@ from virtio_model.spec.net import (
 )
 
 _HEADER = struct.Struct("<BBHHHHH")
-_GSO_MODIFIERS = 0xE0
+_TUNNEL_BITS = GSO_UDP_TUNNEL_IPV4 | GSO_UDP_TUNNEL_IPV6
+_GSO_MODIFIERS = GSO_ECN | _TUNNEL_BITS
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,14 @@ class NetHeader:
         return cls(*_HEADER.unpack_from(data))
 
 
+_VLAN_TAGS = (b"\x81\x00", b"\x88\xa8")
+
+
+def ethernet_header(frame: bytes) -> int:
+    """Bytes of a frame's Ethernet header, with its VLAN tag if it has one."""
+    return 18 if frame[12:14] in _VLAN_TAGS else 14
+
+
 _RX_GSO: dict[int, tuple[int, ...]] = {
     GsoType.TCPV4: (NetFeature.GUEST_TSO4,),
     GsoType.UDP: (NetFeature.GUEST_UFO,),
@@ -63,6 +74,9 @@ _TX_GSO: dict[int, tuple[int, ...]] = {
 def receive_faults(header: NetHeader, features: int) -> list[str]:
     """What a device must not put into a received header [virtio 1.4 §5.1.6.4.1]."""
     faults = _gso_faults(header.gso_type, _RX_GSO, NetFeature.GUEST_ECN, features)
+    faults += _tunnel_faults(
+        header, NetFeature.GUEST_UDP_TUNNEL_GSO, NetFeature.GUEST_UDP_TUNNEL_GSO_CSUM, features
+    )
     if header.flags and not has(features, NetFeature.GUEST_CSUM):
         faults.append("flags not 0 without GUEST_CSUM")
     if header.flags & HeaderFlags.RSC_INFO and not has(features, NetFeature.RSC_EXT):
@@ -77,6 +91,9 @@ def receive_faults(header: NetHeader, features: int) -> list[str]:
 def transmit_faults(header: NetHeader, features: int) -> list[str]:
     """What a driver must not put into a transmitted header [virtio 1.4 §5.1.6.2.1]."""
     faults = _gso_faults(header.gso_type, _TX_GSO, NetFeature.HOST_ECN, features)
+    faults += _tunnel_faults(
+        header, NetFeature.HOST_UDP_TUNNEL_GSO, NetFeature.HOST_UDP_TUNNEL_GSO_CSUM, features
+    )
     if header.flags and not has(features, NetFeature.CSUM):
         faults.append("flags not 0 without CSUM")
     if header.flags & (HeaderFlags.DATA_VALID | HeaderFlags.RSC_INFO):
@@ -105,4 +122,24 @@ def _gso_faults(
     return faults
 
 
-__all__ = ["HEADER_SIZE", "NetHeader", "receive_faults", "transmit_faults"]
+def _tunnel_faults(header: NetHeader, tunnel: int, checksum: int, features: int) -> list[str]:
+    """Rules of the tunnel bits, of either direction."""
+    faults = []
+    bits = header.gso_type & _TUNNEL_BITS
+    outer = header.flags & HeaderFlags.UDP_TUNNEL_CSUM
+    if bits and not has(features, tunnel):
+        faults.append("tunnel bits without UDP_TUNNEL_GSO")
+    if outer and not has(features, checksum):
+        faults.append("UDP_TUNNEL_CSUM without UDP_TUNNEL_GSO_CSUM")
+    if bits == _TUNNEL_BITS:
+        faults.append("both tunnel bits")
+    if bits and header.gso_type & ~_GSO_MODIFIERS == GsoType.UDP:
+        faults.append("tunnel bits with GSO_UDP")
+    if bits and header.flags & HeaderFlags.DATA_VALID:
+        faults.append("tunnel bits with DATA_VALID")
+    if outer and not bits:
+        faults.append("UDP_TUNNEL_CSUM without a tunnel bit")
+    return faults
+
+
+__all__ = ["HEADER_SIZE", "NetHeader", "ethernet_header", "receive_faults", "transmit_faults"]

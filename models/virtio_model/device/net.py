@@ -6,8 +6,8 @@ from virtio_model.device.chain import Chain
 from virtio_model.device.queue import DeviceQueue
 from virtio_model.errors import DriverBreach
 from virtio_model.memory import GuestMemory
-from virtio_model.net_header import NetHeader, transmit_faults
-from virtio_model.spec.net import header_size
+from virtio_model.net_header import NetHeader, ethernet_header, transmit_faults
+from virtio_model.spec.net import GsoType, header_size
 
 
 class GoldenNet:
@@ -15,7 +15,8 @@ class GoldenNet:
 
     A received frame takes exactly one buffer (no MRG_RXBUF). One that finds no buffer, or one too
     short for it, is dropped whole, since a truncated frame must never look like a good one; the
-    buffer is given back with length 0.
+    buffer is given back with length 0. With `mtu`, a driver that sends more than that and an
+    Ethernet header (with a VLAN tag, four bytes more) breaks a rule [virtio 1.4 §5.1.4].
     """
 
     def __init__(
@@ -24,11 +25,13 @@ class GoldenNet:
         rx: DeviceQueue,
         tx: DeviceQueue,
         features: int = 0,
+        mtu: int | None = None,
     ) -> None:
         self.memory = memory
         self.rx = rx
         self.tx = tx
         self.features = features
+        self.mtu = mtu
         self.header_size = header_size(features)
         self.dropped_no_buffer = 0
         self.dropped_too_long = 0
@@ -53,9 +56,14 @@ class GoldenNet:
             raise DriverBreach(
                 "transmit buffer shorter than its header", id=chain.id, length=len(packet)
             )
-        if faults := transmit_faults(NetHeader.decode(packet), self.features):
+        header = NetHeader.decode(packet)
+        if faults := transmit_faults(header, self.features):
             raise DriverBreach("; ".join(faults), id=chain.id)
-        return packet[self.header_size :]
+        frame = packet[self.header_size :]
+        if self.mtu is not None and header.gso_type == GsoType.NONE:
+            if len(frame) > self.mtu + ethernet_header(frame):
+                raise DriverBreach("frame above the MTU", id=chain.id, length=len(frame))
+        return frame
 
     def receive(self, frame: bytes) -> bool:
         """Deliver a frame from the wire; False if it was dropped."""
