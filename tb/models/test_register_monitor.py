@@ -55,3 +55,29 @@ def test_breaches_are_named(steps: Steps, rows: set[str]) -> None:
     assert bench.monitor.rows == rows, bench.monitor.breaches
     with pytest.raises(AssertionError, match="breaches"):
         bench.monitor.check()
+
+
+@pytest.mark.parametrize("after", ["nothing", "asking", "reset", "queue reset", "set-up"])
+def test_buffers_are_taken_back_after_a_reset_only(after: str) -> None:
+    """Of a live virtqueue nothing is taken back; a reset counts when it is done."""
+    bench = Bench()
+
+    async def steps() -> None:
+        await bench.negotiate()
+        queue = bench.queue()
+        bench.monitor.watch(0, queue)
+        await bench.driver.setup_queue(0, queue)
+        queue.add([(0x1000, 4)], [])
+        if after != "set-up":
+            await bench.driver.driver_ok()
+        if after == "asking":
+            await bench.write("device_status", 0)
+        elif after == "reset":
+            await bench.driver.reset()
+        elif after == "queue reset":
+            await bench.driver.reset_queue(0)
+        assert queue.reset() == [None]
+
+    asyncio.run(steps())
+    live = after in ("nothing", "asking")
+    assert bench.monitor.rows == ({"drv-init-cleanup-02"} if live else set())

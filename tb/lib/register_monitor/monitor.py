@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from lib.register_monitor.access_rules import (
     FIELDS,
@@ -15,8 +16,11 @@ from lib.register_monitor.queue_rules import notify_rules, queue_rules
 from lib.register_monitor.status_rules import status_rules, suspend_rules
 from lib.register_monitor.view import Access, Breach, View
 from virtio_model.driver.pci_caps import PciAccess, Structure, discover
+from virtio_model.driver.queue import DriverQueue
 from virtio_model.spec import net, pci
 from virtio_model.spec.fields import Field
+
+TakeBack = Callable[[], list[Any]]
 
 
 class RegisterMonitor:
@@ -30,7 +34,8 @@ class RegisterMonitor:
     Use: ``monitor = RegisterMonitor(access)``, give `monitor` to the driver in place of `access`,
     and ask `check` at the end. It learns the layout by a walk of its own over the capability list
     before the first access to a BAR. It knows the driver's side only: registers, notifications and
-    the PCI_CFG window; the rings are the ring monitor's. Other BARs and other regions of the BAR
+    the PCI_CFG window; the rings are the ring monitor's. `watch` a virtqueue as well, and it notes
+    where buffers are taken back too early. Other BARs and other regions of the BAR
     (MSI-X, vendor) are not judged. [virtio 1.4 §2.1, §2.2, §3.1, §3.4, §4.1]
     """
 
@@ -53,6 +58,21 @@ class RegisterMonitor:
     def note(self, breaches: Iterable[Breach]) -> None:
         """Note what a rule has found."""
         self.breaches += breaches
+
+    def watch(self, index: int, queue: DriverQueue) -> None:
+        """Note a breach when the driver takes the buffers of a live virtqueue back."""
+        for name in ("reset", "close"):
+            setattr(queue, name, self._judged(index, queue, getattr(queue, name)))
+
+    def _judged(self, index: int, queue: DriverQueue, take_back: TakeBack) -> TakeBack:
+        def judged() -> list[Any]:
+            if queue.outstanding and self._view and self._view.is_live(index):
+                self.breaches.append(
+                    Breach("drv-init-cleanup-02", f"buffers of live virtqueue {index} taken back")
+                )
+            return take_back()
+
+        return judged
 
     async def view(self) -> View:
         """Return what was seen; the first time, look where everything is."""

@@ -106,6 +106,11 @@ class View:
         """Tell whether a feature was accepted."""
         return feat.has(self.features, feature)
 
+    def is_live(self, index: int) -> bool:
+        """Tell whether the device may still use a virtqueue, as far as the driver knows."""
+        running = self.status & DeviceStatus.DRIVER_OK or self.resetting or self.suspending
+        return self.queues[index].enabled and bool(running)
+
     def vector_name(self, name: str) -> str:
         """Name a vector register, with its virtqueue."""
         return f"{self.selects['queue_select']}: {name}" if name.startswith("queue") else name
