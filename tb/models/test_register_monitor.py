@@ -6,12 +6,14 @@ import asyncio
 
 import pytest
 from fake_pci import OFFERED
-from register_bench import EXTRA, Bench
+from register_bench import EXTRA, RUNNING, Bench
 from register_mistakes import COMMON, CONFIG, Steps
 from register_mistakes_queue import BREACHES
 
+from virtio_model.errors import DriverComplaint
 from virtio_model.spec import features as feat
 from virtio_model.spec.features import Feature
+from virtio_model.spec.status import DeviceStatus as Status
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -81,3 +83,25 @@ def test_buffers_are_taken_back_after_a_reset_only(after: str) -> None:
     asyncio.run(steps())
     live = after in ("nothing", "asking")
     assert bench.monitor.rows == ({"drv-init-cleanup-02"} if live else set())
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_driver_gives_up_with_failed(refused: bool) -> None:
+    """Without a feature that it needs, or refused, a driver sets FAILED and goes no further."""
+    bench = Bench()
+    bench.device.refuse = refused
+    missing = 0 if refused else feat.mask([Feature.EVENT_IDX])
+
+    async def steps() -> None:
+        await bench.driver.discover()
+        with pytest.raises(DriverComplaint, match="refused" if refused else "not to be had"):
+            await bench.driver.start(OFFERED, missing)
+        assert await bench.driver.status() & Status.FAILED
+        assert bool(bench.device.accepted) == refused, "nothing is accepted but what is refused"
+        # Only a reset leads on.
+        bench.device.refuse = False
+        await bench.run()
+        assert await bench.driver.status() == RUNNING
+
+    asyncio.run(steps())
+    bench.monitor.check()

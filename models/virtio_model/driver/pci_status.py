@@ -65,12 +65,12 @@ class PciStatus(PciRegisters):
         self._freeze(False)
         self.features = 0
 
-    async def start(self, wanted: int) -> int:
+    async def start(self, wanted: int, needed: int = 0) -> int:
         """`reset`, announce the driver, and `negotiate`."""
         await self.reset()
         await self.add_status(DeviceStatus.ACKNOWLEDGE)
         await self.add_status(DeviceStatus.DRIVER)
-        return await self.negotiate(wanted)
+        return await self.negotiate(wanted, needed)
 
     async def read_offered(self) -> int:
         """All offered features, checked for consistency [virtio 1.4 §2.2]."""
@@ -114,16 +114,21 @@ class PciStatus(PciRegisters):
                 unit=unit,
             )
 
-    async def negotiate(self, wanted: int) -> int:
+    async def negotiate(self, wanted: int, needed: int = 0) -> int:
         """Accept what is both offered and wanted, as far as dependencies allow.
 
-        VERSION_1 is accepted always [virtio 1.4 §6.1].
+        VERSION_1 is accepted always [virtio 1.4 §6.1]. Without a feature of `needed`, and when
+        the device refuses, the driver sets FAILED and gives up [virtio 1.4 §2.2.1, §3.1.1].
         """
-        accepted = await self.read_offered() & (wanted | feat.mask([Feature.VERSION_1]))
+        accepted = await self.read_offered() & (wanted | needed | feat.mask([Feature.VERSION_1]))
         while lacking := feat.unmet(accepted, self.dependencies):
             accepted &= ~feat.mask(feature for feature, _ in lacking)
+        if missing := needed & ~accepted:
+            await self.add_status(DeviceStatus.FAILED)
+            raise DriverComplaint("needed features are not to be had", missing=missing)
         await self.write_features(accepted)
         if not await self.add_status(DeviceStatus.FEATURES_OK) & DeviceStatus.FEATURES_OK:
+            await self.add_status(DeviceStatus.FAILED)
             raise NegotiationRefused(
                 "FEATURES_OK refused for a legal subset", offered=self.offered, accepted=accepted
             )
