@@ -40,7 +40,7 @@ class Rig:
         self.completions = StreamSink(dut, "completion", Completion, stall=stall)
         self.failed = Strobes(dut, "failed")
         self.dropped = Strobes(dut, "dropped")
-        self.idle = IdleWatch(dut)
+        self.idle = IdleWatch(dut, segments=True)
 
     def put(self, buffers: list[tuple[list[tuple[int, int, int]], int]]) -> None:
         """Queue buffers: segments (address, length, writable), and the error mark."""

@@ -12,7 +12,7 @@ from cocotb.triggers import RisingEdge
 from lib.layout import pack
 from lib.port import reader, writer
 from lib.streams import StreamSink, cycles
-from virtio_rtl.types.virtqueue import Buffer, QueueConfig
+from virtio_rtl.types.virtqueue import Buffer, QueueConfig, Segment
 
 __all__ = [
     "IdleWatch",
@@ -146,11 +146,15 @@ class IdleWatch:
     """Checks that `idle` is never high while a buffer is inside; `now`: its value.
 
     A buffer is inside from when its record was taken until its completion was; one that is absent
-    never is.
+    never is. `segments`: it is inside from its first segment on.
     """
 
-    def __init__(self, dut: Any):
+    def __init__(self, dut: Any, *, segments: bool = False):
         self.now = False
+        self._segments = segments
+        self._segment = reader(dut.segment__payload)
+        self._moves = reader(dut.segment__valid), reader(dut.segment__ready)
+        self._last = pack(Segment, {"last": 1})
         self._clk = dut.clk
         self._idle = reader(dut.idle)
         self._record = reader(dut.buffer__payload)
@@ -160,11 +164,14 @@ class IdleWatch:
         cocotb.start_soon(self._run())
 
     async def _run(self) -> None:
-        edge, inside = RisingEdge(self._clk), 0
+        edge, inside, begun = RisingEdge(self._clk), 0, False
         while True:
             await edge
             self.now = bool(self._idle())
             assert not (self.now and inside), f"idle with {inside} buffers inside"
+            assert not (self.now and begun), "idle in the midst of a buffer"
+            if self._segments and all(port() for port in self._moves):
+                begun = not self._segment() & self._last
             if all(port() for port in self._entered) and not self._record() & self._absent:
                 inside += 1
             inside -= all(port() for port in self._left)

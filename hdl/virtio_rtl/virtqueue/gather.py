@@ -53,7 +53,7 @@ class Gather(wiring.Component):
     dropped : 1
         A packet was cut because it is longer than ``max_bytes``; its reads may be still to come.
     idle : 1
-        No buffer is inside: all that came are completed.
+        No buffer is inside: all of which a segment was taken are completed.
 
     A buffer without readable bytes makes no packet and is completed at once. Writable segments
     are ignored here. One segment a cycle, and one cycle more for a buffer of several; one cycle

@@ -56,7 +56,8 @@ class Scatter(wiring.Component):
     failed : 1
         A buffer broke a rule of the specification, or has room for less than ``least_bytes``.
     idle : 1
-        No buffer is inside: all that were taken are completed. Packets may wait for theirs.
+        No buffer is inside: all whose records were taken are completed. Packets may wait for
+        theirs.
 
     One cycle a packet and one a segment. Latency: ``wanted`` to ``take`` none; buffer and segment
     to ``request`` two cycles; packet data one, or none once they may pass after having waited;
@@ -101,17 +102,14 @@ class Scatter(wiring.Component):
             lengths.input.valid.eq(self.wanted.valid & self.take.ready),
             self.wanted.ready.eq(lengths.input.ready & self.take.ready),
         ]
-        laying = self._place(m, lengths.output, verdicts.input, placed.input, chunks.piece)
+        self._place(m, lengths.output, verdicts.input, placed.input, chunks.piece)
         self._pass(m, verdicts.output)
         self._complete(m, placed.output)
-        m.d.comb += self.idle.eq(~placed.output.valid & ~laying)
+        m.d.comb += self.idle.eq(~placed.output.valid)
         return m
 
-    def _place(self, m: Module, length, verdict, placed, piece):
-        """Decide about the next packet and buffer; then lay the packet over the segments.
-
-        Returns whether a buffer's segments are being laid.
-        """
+    def _place(self, m: Module, length, verdict, placed, piece) -> None:
+        """Decide about the next packet and buffer; then lay the packet over the segments."""
         buffer = self.buffer.payload
         segment = self.segment.payload
         left = Signal(_LENGTH_BITS)
@@ -138,7 +136,7 @@ class Scatter(wiring.Component):
             piece.payload.last.eq(covers),
         ]
         m.d.sync += [self.dropped.eq(0), self.failed.eq(0)]
-        with m.FSM(name="scatter") as fsm:
+        with m.FSM(name="scatter"):
             with m.State("DECIDE"):
                 go = self.buffer.valid & length.valid & verdict.ready & placed.ready
                 m.d.sync += [left.eq(length.payload), more.eq(fits)]
@@ -164,7 +162,6 @@ class Scatter(wiring.Component):
                         ]
                     with m.If(segment.last):
                         m.next = "DECIDE"
-        return fsm.ongoing("LAY")
 
     def _pass(self, m: Module, verdict) -> None:
         """Packet data wait here until it is known that they fit."""
