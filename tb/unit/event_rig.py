@@ -63,7 +63,6 @@ class EventRig:
         if getattr(params(), "any_features", False):
             features = {name: random.getrandbits(1) for name in features}
         dut.features.value = pack(RingFeatures, {**features, "in_order": random.getrandbits(1)})
-        dut.forget.value = 0
         self.written = StreamSource(dut, "written", UsedProgress, stall=stall)
         self.reads = ReadClientModel(
             dut, "request", "packet", self.structures, params().width, latency=latency, stall=stall

@@ -20,6 +20,7 @@ __all__ = [
     "PatternMemory",
     "Strobes",
     "VectorMonitor",
+    "busy_while_offered",
     "descriptor_bytes",
     "queue_config",
     "serve_lookups",
@@ -195,6 +196,21 @@ class VectorMonitor:
             await edge
             if self._enable():
                 self._seen(*(read() for read in self._ports))
+
+
+def busy_while_offered(dut: Any, *names: str) -> None:
+    """Check that `idle` is low in every cycle after one in which a stream offered something."""
+    valids = [reader(getattr(dut, f"{name}__valid")) for name in names]
+    idle = reader(dut.idle)
+
+    async def run() -> None:
+        edge, offered = RisingEdge(dut.clk), False
+        while True:
+            await edge
+            assert not (offered and idle()), "idle, and something was offered"
+            offered = any(valid() for valid in valids)
+
+    cocotb.start_soon(run())
 
 
 def spread(stamps: list[int]) -> int:

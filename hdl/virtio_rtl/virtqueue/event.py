@@ -1,6 +1,6 @@
 """Does the driver want an interrupt? Hop 8."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -29,7 +29,8 @@ class EventCheck(wiring.Component):
     read per round trip and interrupts coalesce.
 
     Each read decides on what was written from the start of the read before it to its own start,
-    so that every used position is decided on once.
+    so that every used position is decided on once. Nothing is kept of a virtqueue that has been
+    decided on: a reset of it needs no more than to wait for that.
 
     Parameters
     ----------
@@ -51,14 +52,14 @@ class EventCheck(wiring.Component):
     interrupt : stream of ``InterruptRequest``
     failed : 1
         The read failed on the bus; no interrupt is sent.
-    forget : 1, forget_queue : 16
-        Strobe: set the state of a virtqueue of which nothing is here back to that after a reset.
     idle : 1
         Nothing is offered at ``written``, no read is wanted or in flight, no interrupt waits.
         A register.
 
     One virtqueue written, one read and one answer a cycle, an answer and a written virtqueue in
     turn. Latency from ``written`` to ``request`` one cycle, from ``packet`` to ``interrupt`` one.
+
+    Limitation: the size of a split virtqueue has to be a power of two.
     """
 
     def __init__(
@@ -82,8 +83,6 @@ class EventCheck(wiring.Component):
                 "packet": In(packet_stream(width)),
                 "interrupt": Out(stream.Signature(InterruptRequest)),
                 "failed": Out(1),
-                "forget": In(1),
-                "forget_queue": In(16),
                 "idle": Out(1),
             }
         )
@@ -115,8 +114,6 @@ class EventCheck(wiring.Component):
         answered = Signal()
         answered_queue = Signal(16)
         m.d.comb += [
-            sweep.clear.eq(self.forget),
-            sweep.row.eq(self.forget_queue),
             self.packet.ready.eq(in_flight.output.valid & interrupts.input.ready & ~sweep.busy),
             arrives.eq(self.packet.valid & self.packet.ready & packet.last),
             in_flight.output.ready.eq(arrives),
@@ -128,8 +125,7 @@ class EventCheck(wiring.Component):
             interrupts.input.payload.queue.eq(in_flight.output.payload.queue),
             interrupts.input.valid.eq(arrives & wanted.wanted & ~packet.error),
         ]
-        with m.If(~sweep.busy):
-            m.d.sync += [answered.eq(arrives), answered_queue.eq(in_flight.output.payload.queue)]
+        m.d.sync += [answered.eq(arrives), answered_queue.eq(in_flight.output.payload.queue)]
 
         news = self.written.payload
         queue = Signal(16)
@@ -171,7 +167,10 @@ class EventCheck(wiring.Component):
         asked, job = Signal(job_shape), Signal(job_shape)
         advance = Signal()
         config = self.lookup.config
-        used_event = ~packed & event_idx
+        # Behind the available ring, at 4 + 2 * size. A size of a split virtqueue is a power of two,
+        # so that size + 2 needs no sum.
+        size = config.size
+        used_event = Cat(Const(0, 1), size[0], ~size[1], size[1] | size[2], size[3:])
         m.d.comb += [
             self.request.valid.eq(asking & in_flight.input.ready),
             in_flight.input.valid.eq(asking & self.request.ready),
@@ -185,7 +184,7 @@ class EventCheck(wiring.Component):
             # A request that is not taken asks again, so that its address stays up.
             self.lookup.queue.eq(Mux(advance, job.queue, asked.queue)),
             self.request.payload.address.eq(
-                config.driver_area + Mux(used_event, (config.size << 1) + 4, 0)
+                config.driver_area + (used_event & (~packed & event_idx).replicate(17))
             ),
             self.request.payload.length.eq(Mux(packed, 4, 2)),
             self.request.payload.last.eq(1),
