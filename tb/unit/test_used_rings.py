@@ -8,7 +8,7 @@ from typing import Any
 import cocotb
 import pytest
 from used_rig import INPUTS, LINGER, LINGER_CROWDED, QUEUES, READ_ONLY, Rig, Write
-from virtqueue_helper import Moves, nothing_more, spread, until
+from virtqueue_helper import Moves, busy_while_offered, nothing_more, spread, until
 
 from lib.sim import params, simulate
 from lib.streams import cycles, reset
@@ -241,6 +241,7 @@ async def idle_means_nothing_is_left(dut: Any) -> None:
     """Whenever it is idle, all that was completed has been written and told; and it gets idle."""
     rig = Rig(dut, sizes(), stall=0.3)
     await reset(dut)
+    busy_while_offered(dut, "completion_0", "completion_1", "written")
     for _ in range(30):
         for _ in range(random.choice([1, 1, 2, 40])):
             rig.put(random.randrange(QUEUES))
