@@ -11,12 +11,13 @@ BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
 export PYTHONPATH := $(CURDIR)/hdl:$(CURDIR)/models:$(CURDIR)/tb
 # Values that people give reach the programs through the environment, never through a shell's eyes.
-export CONFIG PCAP WAVES SEED QUICK
+export CONFIG PCAP RING WAVES SEED QUICK
 
 # Options, as in `make demo PCAP=build/demo.pcap SEED=7`
 JOBS ?= 2
 CONFIG ?=
 PCAP ?=
+RING ?=
 WAVES ?=
 SEED ?=
 QUICK ?=
@@ -25,7 +26,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## List the targets
-	@echo "make TARGET [CONFIG=name] [SEED=n|random] [WAVES=1] [PCAP=file] [QUICK=1] [JOBS=n] [ARGS=...]"
+	@echo "make TARGET [CONFIG=name] [SEED=n|random] [WAVES=1] [PCAP=file] [RING=packed|split] [QUICK=1] [JOBS=n] [ARGS=...]"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 .PHONY: venv
@@ -70,7 +71,7 @@ format: $(READY) ## Format the code and repair what can be repaired
 	@$(BIN)/ruff format
 
 .PHONY: demo
-demo: $(READY) tools ## Bring the device up and move packets (CONFIG, PCAP, SEED, WAVES)
+demo: $(READY) tools ## Bring the device up and move packets (CONFIG, PCAP, RING, SEED, WAVES)
 	@$(BIN)/python -m demo $(ARGS)
 
 .PHONY: bench

@@ -21,6 +21,7 @@ from virtio_rtl.config import DeviceConfig
 BATCH = 16
 CHUNK = 256
 
+Ring = Literal["packed", "split"]
 Direction = Literal["transmit", "receive", "both"]
 _BYTES = {
     "transmit": tx_bytes_per_frame,
@@ -44,13 +45,15 @@ def raw_gbps(config: DeviceConfig) -> float:
     return rate * config.lanes
 
 
-def ceiling(config: DeviceConfig, lengths: Iterable[int], direction: Direction) -> Ceiling:
-    """Return the ceiling for frames of these lengths (bytes without FCS) on a packed ring."""
+def ceiling(
+    config: DeviceConfig, lengths: Iterable[int], direction: Direction, ring: Ring = "packed"
+) -> Ceiling:
+    """Return the ceiling for frames of these lengths (bytes without FCS) on a ring format."""
     count = Counter(lengths)
     frames = count.total()
     total = Load(0, 0)
     for length, times in count.items():
-        load = _BYTES[direction](memory_bytes(length), "packed", BATCH, CHUNK)
+        load = _BYTES[direction](memory_bytes(length), ring, BATCH, CHUNK)
         total += Load(load.up * times, load.down * times)
     up, down = total.up / frames, total.down / frames
     gbps = link_gbps(config)

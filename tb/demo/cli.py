@@ -16,6 +16,7 @@ from demo.words import counted
 from virtio_rtl.config import ConfigError, named_config
 
 DEFAULT_CONFIG = "net-x8"
+DEFAULT_RING = "packed"
 
 app = typer.Typer(add_completion=False)
 
@@ -47,6 +48,9 @@ def demo(
         str, typer.Option(envvar="PCAP", help="Capture: pcap or pcapng, Ethernet.")
     ] = "",
     config: Annotated[str, typer.Option(envvar="CONFIG", help="Configuration.")] = DEFAULT_CONFIG,
+    ring: Annotated[
+        str, typer.Option(envvar="RING", help="Ring format: packed or split.")
+    ] = DEFAULT_RING,
     seed: Annotated[str, typer.Option(envvar="SEED", help="A number, or random.")] = "",
     output: Annotated[str, typer.Option(help="Folder for the results; build/demo.")] = "",
     waves: Annotated[bool, typer.Option("--waves", help="Record a waveform (WAVES=1).")] = False,
@@ -56,6 +60,8 @@ def demo(
         device_config = named_config(config)
     except ConfigError as error:
         fail(str(error), 2)
+    if ring not in device_config.rings:
+        fail(f"RING={ring!r}: {device_config.name} has {' and '.join(device_config.rings)}", 2)
     number = parse_seed(seed)
     sample = capture.SAMPLE
     if sample.is_relative_to(Path.cwd()):
@@ -75,17 +81,17 @@ def demo(
     files = simulation.Files(Path(output) if output else simulation.FOLDER)
     say(
         console,
-        f"{device_config.name}: {counted(len(frames.frames), 'frame')}, "
+        f"{device_config.name}, {ring} ring: {counted(len(frames.frames), 'frame')}, "
         f"{counted(frames.total_bytes, 'byte')} of {frames.path}",
     )
     try:
-        result = simulation.run(device_config, frames, number, files, console)
+        result = simulation.run(device_config, frames, number, files, console, ring)
     except (simulation.DemoFailed, BuildError) as error:
         fail(str(error), 1)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}", 1)
     places = {"report": files.report, "received frames": files.received}
-    if wave := simulation.waveform(device_config):
+    if wave := simulation.waveform(device_config, ring):
         places["waveform"] = wave
     result = replace(result, files={name: str(path) for name, path in places.items()})
     report.write(result, files.report)

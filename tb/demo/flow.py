@@ -15,6 +15,7 @@ from demo.ceiling import ceiling
 from demo.golden import Rings, Twin, compare
 from demo.host import RX, TX, Host, Stalled
 from demo.journey import LONE_FRAME, time_journey
+from demo.places import used_entries
 from demo.port_monitor import PortMonitor
 from demo.progress import ProgressWriter
 from demo.result import HOST_LATENCY, Check, Flood, Journey, Result, WireLine
@@ -62,7 +63,7 @@ class Demo:
         dut.release.value = 1
         self.port = PortMonitor(dut)
         tell("enumerating, negotiating", 0, 0)
-        await host.start()
+        await host.start(self.options.ring)
         seed = random.getrandbits(32)
         self.rings = Rings(host.memory, host.allocator, self.ring_size, host.features, seed)
         self.twin = Twin(self.rings, self.memory_bytes, seed)
@@ -183,7 +184,7 @@ class Demo:
             frames=total,
             frame_bytes=sum(map(len, self.frames)),
             time_ns=round(end - start, 3),
-            steady=steady(self.config, [*map(len, self.frames)], arrivals),
+            steady=steady(self.config, [*map(len, self.frames)], arrivals, self.options.ring),
             ring_size=self.ring_size,
             doorbells=self.kicks,
             interrupts=len(host.root.interrupts.received) - interrupts,
@@ -206,7 +207,7 @@ class Demo:
     def note_arrivals(self) -> list[Arrival]:
         """Note from now on when received frames show in the ring."""
         arrivals: list[Arrival] = []
-        first, last = self.rings.rx.desc_addr, self.rings.rx.desc_addr + 16 * self.ring_size
+        first, last, size = used_entries(self.rings.rx)
 
         def written(addr: int, data: bytes) -> None:
             if first <= addr < last:
@@ -215,7 +216,7 @@ class Demo:
                 up, down = (
                     round(account.gbps(way, dllps=True) * account.time_ns / 8) for way in (UP, DOWN)
                 )
-                arrivals.append(Arrival(account.time_ns, before + len(data) // 16, up, down))
+                arrivals.append(Arrival(account.time_ns, before + len(data) // size, up, down))
 
         self.host.memory.write_hooks.append(written)
         return arrivals
@@ -249,6 +250,7 @@ class Demo:
             seed=self.options.seed,
             device={
                 "MAC address": ":".join(f"{octet:02x}" for octet in host.mac),
+                "ring format": self.options.ring,
                 "features negotiated": ", ".join(feature_names(host.features)),
                 HOST_LATENCY: f"{latency.low_ns:,.0f} to {latency.high_ns:,.0f} ns, "
                 f"mean {latency.mean_ns:,.0f}",
@@ -256,7 +258,7 @@ class Demo:
                 "largest read request (MRRS)": f"{checker.max_read_request:,} bytes",
             },
             flood=flood,
-            ceiling=ceiling(self.config, map(len, self.frames), "both"),
+            ceiling=ceiling(self.config, map(len, self.frames), "both", self.options.ring),
             journeys=journeys,
             checks=checks,
         )

@@ -14,15 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from demo.places import events, used_entries
 from demo.result import Check
 from demo.words import counted
+from virtio_model.device.make import make_device_queue
 from virtio_model.device.net import GoldenNet
-from virtio_model.device.packed_queue import DevicePackedQueue
 from virtio_model.driver.framing import ONE_PIECE
+from virtio_model.driver.make import make_queue
 from virtio_model.driver.net import NetDriver, Received
-from virtio_model.driver.packed_queue import PackedQueue
+from virtio_model.driver.split_queue import SplitQueue
 from virtio_model.memory import Allocator, GuestMemory
-from virtio_model.rings.packed import DESC_SIZE, EVENT_SIZE
 
 
 @dataclass
@@ -37,6 +38,9 @@ class Journal:
 class Rings:
     """A receive and a transmit ring with their net driver, journalled.
 
+    features: as negotiated; they tell the ring format. Without IN_ORDER: a device that returns
+    buffers in batches does not write what the golden one writes.
+
     Two of these on like memories with the same seed put everything at the same addresses.
     """
 
@@ -47,28 +51,27 @@ class Rings:
         self.memory = memory
         # In Linux's order, buffer id and slot would coincide for long: shuffle them.
         self.rx, self.tx = (
-            PackedQueue(memory, allocator, size, shuffle_ids=random.Random(draw.random()))
+            make_queue(memory, allocator, size, features, shuffle_ids=random.Random(draw.random()))
             for _ in range(2)
         )
         self.net = NetDriver(memory, allocator, self.rx, self.tx, features)
         self.journal = Journal(used={"receive": [], "transmit": []})
         self._areas = [
-            (queue.desc_addr, queue.desc_addr + DESC_SIZE * size, self.journal.used[name])
+            (used_entries(queue), self.journal.used[name])
             for name, queue in (("receive", self.rx), ("transmit", self.tx))
         ]
         memory.write_hooks.append(self._written)
 
     def _written(self, addr: int, data: bytes) -> None:
-        """Note used descriptors, one by one however they were joined in a write."""
-        for start, end, used in self._areas:
+        """Note used entries, one by one however they were joined in a write."""
+        for (start, end, size), used in self._areas:
             if start <= addr < end:
                 used.extend(
-                    (addr + at, bytes(data[at : at + DESC_SIZE]))
-                    for at in range(0, len(data), DESC_SIZE)
+                    (addr + at, bytes(data[at : at + size])) for at in range(0, len(data), size)
                 )
 
     def used_count(self, name: str) -> int:
-        """Return how many descriptors the device has used so far."""
+        """Return how many buffers the device has used so far."""
         return len(self.journal.used[name])
 
     def post(self, length: int) -> None:
@@ -107,10 +110,9 @@ class Twin:
         self.rings = Rings(
             self.memory, Allocator(self.memory), base.rx.size, base.net.features, seed
         )
+        features = base.net.features
         rx, tx = (
-            DevicePackedQueue(
-                self.memory, queue.size, queue.desc_addr, queue.driver_addr, queue.device_addr
-            )
+            make_device_queue(self.memory, queue, features)
             for queue in (self.rings.rx, self.rings.tx)
         )
         self.device = GoldenNet(self.memory, rx, tx, base.net.features)
@@ -154,10 +156,9 @@ def compare(
             "header",
         ),
     ]
+    entry = "element" if isinstance(rtl.rx, SplitQueue) else "descriptor"
     for name in ("transmit", "receive"):
-        checks.append(
-            same(f"used descriptors, {name}", ours.used[name], golden.used[name], "descriptor")
-        )
+        checks.append(same(f"used {entry}s, {name}", ours.used[name], golden.used[name], entry))
     checks.append(_same_memory(rtl, twin))
     return checks
 
@@ -180,14 +181,14 @@ def _show(value: Any) -> str:
 
 
 def _same_memory(rtl: Rings, twin: Twin) -> Check:
-    """Compare guest memory, but for the event suppression structures: when a device wants
-    notifications, and a driver interrupts, is a matter of timing."""
+    """Compare guest memory, but for event suppression: when a device wants notifications, and a
+    driver interrupts, is a matter of timing."""
     base, size = rtl.memory.base, rtl.memory.size
     ours, golden = (bytearray(rings.memory.read(base, size)) for rings in (rtl, twin.rings))
     for queue in (rtl.rx, rtl.tx):
-        for area in (queue.driver_addr, queue.device_addr):
+        for area, length in events(queue):
             at = area - base
-            ours[at : at + EVENT_SIZE] = golden[at : at + EVENT_SIZE] = bytes(EVENT_SIZE)
+            ours[at : at + length] = golden[at : at + length] = bytes(length)
     name = "guest memory"
     if ours == golden:
         return Check(name, True, f"{size:,} bytes")

@@ -7,7 +7,9 @@ from typing import Any
 from cocotb.triggers import Timer
 from cocotb.utils import get_sim_time
 
-from lib.net_system import ALL_FEATURES, MESSAGE_ADDRESS
+from demo.places import areas
+from lib.net_features import wanted_features
+from lib.net_system import MESSAGE_ADDRESS
 from lib.pcie.access import PciAccess
 from lib.pcie.endpoint import RtlEndpoint
 from lib.pcie.host import HostRootComplex
@@ -64,8 +66,8 @@ class Host:
         self.ranges = AddressRanges()
         self.pci: VirtioPciDriver
 
-    async def start(self) -> None:
-        """Reset, train, enumerate, negotiate, program MSI-X."""
+    async def start(self, ring: str = "packed") -> None:
+        """Reset, train, enumerate, negotiate a ring format, program MSI-X."""
         await reset(self.dut, 8)
         while not self.endpoint.port.up:
             await Timer(10, "ns")
@@ -73,7 +75,7 @@ class Host:
         access = PciAccess(self.root, await self.root.bring_up())
         self.pci = pci = VirtioPciDriver(access, dependencies=net.DEPENDENCIES)
         await pci.discover()
-        self.features = await pci.start(ALL_FEATURES)
+        self.features = await pci.start(wanted_features(ring))
         fields = [field for field in net.CONFIG if field.name == "mac"]
         self.mac = (await pci.read_config(fields))["mac"].to_bytes(6, "little")
         await pci.msix.enable()
@@ -82,14 +84,14 @@ class Host:
         self.ranges.add("interrupt", MESSAGE_ADDRESS, MESSAGE_ADDRESS + 4)
 
     async def setup_queue(self, index: int, queue: Any) -> None:
-        """Hand a packed virtqueue to the device, and name its areas for the wire account.
+        """Hand a virtqueue to the device, and name its areas for the wire account.
 
-        All that counts are its size and the addresses of its three areas.
+        All that counts are its size and the addresses of its three areas; what is not a
+        `SplitQueue` counts as packed.
         """
         await self.pci.setup_queue(index, queue, VECTOR[index])
-        self.ranges.add("descriptors", queue.desc_addr, queue.desc_addr + 16 * queue.size)
-        for area in (queue.driver_addr, queue.device_addr):
-            self.ranges.add("suppression", area, area + 4)
+        for purpose, start, end in areas(queue):
+            self.ranges.add(purpose, start, end)
 
     async def go(self) -> None:
         """DRIVER_OK; from here on the link is accounted by purpose."""

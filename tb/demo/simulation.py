@@ -67,14 +67,16 @@ def run(
     seed: int | None,
     files: Files,
     console: Console,
+    ring: str = "packed",
 ) -> Result:
     """Move the capture through the simulated device."""
     files.clear()
     capture.save(files.sent, frames.frames)
-    name = f"demo_{config.name}"
+    name = _name(config, ring)
     chosen = choose_seed(name, seed)
     options = {
         "config": config.name,
+        "ring": ring,
         "capture": str(frames.path),
         "seed": chosen,
         "sent": str(files.sent.resolve()),
@@ -104,7 +106,11 @@ def run(
     return load_result(files.result)
 
 
-def waveform(config: DeviceConfig) -> Path | None:
+def _name(config: DeviceConfig, ring: str) -> str:
+    return f"demo_{config.name}" + ("" if ring == "packed" else f"_{ring}")
+
+
+def waveform(config: DeviceConfig, ring: str = "packed") -> Path | None:
     """Return where the waveform is, if one was asked for."""
     wanted = os.environ.get("WAVES", "0") not in ("", "0")
-    return BUILD / "sim" / f"demo_{config.name}" / "dump.vcd" if wanted else None
+    return BUILD / "sim" / _name(config, ring) / "dump.vcd" if wanted else None

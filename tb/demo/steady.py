@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from demo.ceiling import ceiling, raw_gbps
+from demo.ceiling import Ring, ceiling, raw_gbps
 from demo.result import Steady
 from virtio_rtl.config import DeviceConfig
 
@@ -26,7 +26,10 @@ class Arrival(NamedTuple):
 
 
 def steady(
-    config: DeviceConfig, lengths: Sequence[int], arrivals: Sequence[Arrival]
+    config: DeviceConfig,
+    lengths: Sequence[int],
+    arrivals: Sequence[Arrival],
+    ring: Ring = "packed",
 ) -> Steady | None:
     """Measure from a quarter of the arrivals to three quarters; None if that is too short.
 
@@ -47,7 +50,7 @@ def steady(
         frames=frames,
         frame_bytes=sum(middle),
         time_ns=round(time_ns, 3),
-        model_mpps=ceiling(config, middle, "both").mpps,
+        model_mpps=ceiling(config, middle, "both", ring).mpps,
         busy_up=(end.wire_up - start.wire_up) * 8 / time_ns / raw,
         busy_down=(end.wire_down - start.wire_down) * 8 / time_ns / raw,
     )

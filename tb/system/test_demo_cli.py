@@ -106,7 +106,9 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
 
 def ask(*args: str, **env: str) -> Any:
     """Run the command line in this process."""
-    return CliRunner().invoke(app, list(args), env={"PCAP": None, "CONFIG": None} | env)
+    return CliRunner().invoke(
+        app, list(args), env={"PCAP": None, "CONFIG": None, "RING": None} | env
+    )
 
 
 def refused(result: Any) -> str:
@@ -159,6 +161,13 @@ def test_unknown_config_names_the_known_ones():
     assert "net-x3" in line
     for name in NAMED_CONFIGS:
         assert name in line
+
+
+def test_unknown_ring_format():
+    """So does a ring format that the configuration does not have."""
+    line = refused(ask(RING="round"))
+    assert "RING='round'" in line
+    assert "split and packed" in line
 
 
 @pytest.mark.parametrize("seed", ["abc", "-1", str(1 << 40)])
