@@ -27,7 +27,7 @@ class FakePci:
     """Behaves until a test changes an attribute, overrides a method or writes `pinned`.
 
     `kept` are registers that a queue reset leaves alone; without `moves` the device neither
-    suspends nor resumes.
+    suspends nor resumes, and with `half` shows SUSPEND and DRIVER_OK together.
     """
 
     def __init__(self) -> None:
@@ -42,6 +42,7 @@ class FakePci:
         self.pinned: dict[str, int] = {}
         self.kept: list[str] = []
         self.moves = True
+        self.half = False
         self.config = bytearray(256)
         self.bar = bytearray(0x6000)
         self.queue_regs: dict[tuple[int, str], int] = {}
@@ -223,6 +224,8 @@ class FakePci:
         suspend, ok = DeviceStatus.SUSPEND, DeviceStatus.DRIVER_OK
         if not self.moves:
             return before
+        if self.half:
+            return value
         if before & ok and value & suspend:
             return value & ~ok
         return value & ~suspend if value & ok else value

@@ -372,21 +372,22 @@ def test_suspend_and_resume(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("resuming", [False, True])
-@pytest.mark.parametrize("broken", [False, True])
-def test_suspend_that_fails(bench: Bench, resuming: bool, broken: bool) -> None:
-    """A device that neither moves nor says so is waited for in vain, for a bounded time."""
+@pytest.mark.parametrize("how", ["stuck", "half", "broken"])
+def test_suspend_that_fails(bench: Bench, resuming: bool, how: str) -> None:
+    """A device that does not swap both bits, nor says so, is waited for for a bounded time."""
 
     async def steps() -> None:
         driver = await running(bench, SUSPENDABLE)
         if resuming:
             await driver.suspend()
-        bench.device.moves = False
-        if broken:
+        bench.device.moves = how == "half"
+        bench.device.half = how == "half"
+        if how == "broken":
             bench.device.regs["device_status"] |= DeviceStatus.DEVICE_NEEDS_RESET
         await (driver.resume() if resuming else driver.suspend())
 
     late = "does not resume" if resuming else "does not suspend"
-    complains(steps(), "needs a reset" if broken else late)
+    complains(steps(), "needs a reset" if how == "broken" else late)
 
 
 def test_what_no_driver_may_do(bench: Bench) -> None:

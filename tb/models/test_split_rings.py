@@ -21,6 +21,7 @@ from virtio_model.rings.split import (
     moved,
     need_event,
     used_entry_offset,
+    used_event_offset,
 )
 
 NEXT, WRITE, INDIRECT = int(DescFlags.NEXT), int(DescFlags.WRITE), int(DescFlags.INDIRECT)
@@ -233,6 +234,10 @@ def test_kicks_follow_the_formula(adds: list[int], events: st.DataObject) -> Non
         at = rig.driver.device_addr + 4 + 8 * 4
         rig.memory.device_write(at, event.to_bytes(2, "little"))
         filled = [(avail + n) & 0xFFFF for n in range(count)]
+        if events.draw(st.booleans()):
+            rig.driver.disable_interrupts()
+        else:
+            rig.driver.enable_interrupts()
         for _ in filled:
             rig.add([1], [])
         assert rig.driver.needs_kick() == (event in filled)
@@ -262,6 +267,9 @@ def test_interrupts(event_idx: bool) -> None:
         assert rig.device.should_interrupt()
         assert not rig.device.should_interrupt(), "nothing new was used"
         rig.poll()
+        if not event_idx:
+            used_event = rig.driver.driver_addr + used_event_offset(4)
+            assert rig.memory.read_u16(used_event) == 0, "it means nothing, and is left alone"
         flags = rig.memory.read_u16(rig.driver.driver_addr)
         assert flags in ((0,) if event_idx else (0, 1))
 
