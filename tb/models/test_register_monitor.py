@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 from fake_pci import OFFERED
@@ -10,6 +12,9 @@ from register_bench import EXTRA, RUNNING, Bench
 from register_mistakes import COMMON, CONFIG, Steps
 from register_mistakes_queue import BREACHES
 
+from lib import register_monitor
+from lib.paths import ROOT
+from lib.plans import load_rows
 from virtio_model.errors import DriverComplaint
 from virtio_model.spec import features as feat
 from virtio_model.spec.features import Feature
@@ -105,3 +110,12 @@ def test_driver_gives_up_with_failed(refused: bool) -> None:
 
     asyncio.run(steps())
     bench.monitor.check()
+
+
+def test_every_row_of_the_monitor_is_shown() -> None:
+    """The rows that its rules name are requirement rows, and each is broken above."""
+    source = "".join(path.read_text() for path in Path(register_monitor.__path__[0]).glob("*.py"))
+    named = set(re.findall(r'"(drv-[a-z-]+-\d\d)"', source))
+    shown = {row for _, rows in BREACHES for row in rows} | {"drv-init-cleanup-02"}
+    assert named == shown
+    assert named <= load_rows(ROOT / "tb" / "testplan" / "requirements.csv").keys()
