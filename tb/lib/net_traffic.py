@@ -36,7 +36,7 @@ async def exchange(system: NetSystem, count: int) -> None:
         for _ in range(random.randint(0, 16)):
             frame = random_frame()
             cuts = random_cuts(len(frame) + 12)
-            table = random.random() < 0.4
+            table = random.random() < 0.4 and system.queues[1].indirect
             if len(sent) == count or system.queues[1].free_slots < len(cuts) + 1:
                 break
             system.net.send(
@@ -48,7 +48,7 @@ async def exchange(system: NetSystem, count: int) -> None:
             cuts = random_cuts(1600)
             if system.queues[0].free_slots < len(cuts) + 1:
                 break
-            table = random.random() < 0.4
+            table = random.random() < 0.4 and system.queues[1].indirect
             system.net.post(1600, cuts=cuts, indirect=table, skew=random.randrange(64), fill=0xA5)
         await system.kick(0)
         while len(replies) < count and system.source.waiting < 8:
