@@ -17,12 +17,14 @@ from lib.conformance_page import page
 from lib.conformance_rows import COLUMNS, Conformance, judge, lines
 from lib.paths import BUILD, ROOT
 
+_SHORT = {"not applicable": "n/a", "missing (SHOULD)": "missing SHOULD"}
+"""Heads of columns."""
 README_MARKS = ("<!-- conformance: begin -->", "<!-- conformance: end -->")
 
 
 def markdown(result: Conformance) -> str:
     """Return the counts of the sections in scope as a Markdown table."""
-    heads = [f"{side}: {state}" for side, state in COLUMNS]
+    heads = [f"{side}: {_SHORT.get(state, state)}" for side, state in COLUMNS]
     text = [f"| section | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
     for name, count in lines(result):
         text.append(f"| {name} | {' | '.join(str(count[key]) for key in COLUMNS)} |")
@@ -47,9 +49,10 @@ def with_table(text: str, table: str) -> str:
 def _print(console: Console, result: Conformance) -> None:
     """Print the counts."""
     table = Table(title="Requirement rows (MUST, MUST NOT, SHOULD, SHOULD NOT, FACT)")
-    table.add_column("section")
+    table.add_column("section", no_wrap=True)
     for side, state in COLUMNS:
-        table.add_column(f"{side}\n{state}", justify="right")
+        head = _SHORT.get(state, state).replace(" ", "\n")
+        table.add_column(f"{side}\n{head}", justify="right")
     for name, count in lines(result):
         if name == "all":
             table.add_section()
@@ -70,7 +73,7 @@ def main(
     for problem in result.problems:
         console.print(f"error: {problem}", highlight=False, markup=False)
     for row in result.rows:
-        if row.binding and row.state == "missing" and row.section.scope and not row.failure:
+        if row.binding and row.state == "missing (SHOULD)":
             reason = f"{row.row['id']} ({row.row['level']}): {row.entries[0].text}"
             console.print(f"missing: {reason}", highlight=False, markup=False)
     if readme:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from lib.conformance_rows import COLUMNS, STATES, Conformance, Judged, Section
+from lib.conformance_rows import COLUMNS, LATER, STATES, Conformance, Judged, Section
 from lib.plans import Entry
 
 _STYLE = """
@@ -45,7 +45,7 @@ the ring monitor assert it, and the test shows the assertion fire. Other rows ar
 
 def page(result: Conformance) -> str:
     """Return the page."""
-    options = "".join(f"<option>{state}</option>" for state in (*STATES, "free"))
+    options = "".join(f"<option>{state}</option>" for state in (*STATES, LATER, "free"))
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width'>",
@@ -97,7 +97,7 @@ def _row(judged: Judged) -> str:
     row = judged.row
     bound = judged.binding or judged.state != "missing"
     state = judged.state if bound else "free"
-    kind = state.replace(" ", "-")
+    kind = state.partition(" (")[0].replace(" ", "-")
     when = (
         ""
         if row["applies_if"] == "always"

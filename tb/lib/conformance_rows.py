@@ -3,8 +3,8 @@
 A row of the device counts if its level is MUST, MUST NOT, SHOULD, SHOULD NOT or FACT (what the
 specification says outside of its conformance clauses). A row of the driver counts if, beside that,
 hardware can show it: it is asserted by the driver model, the golden device or the ring monitor, and
-its test shows the assertion fire. A row that is put off (`later`) is missing; only a SHOULD may be
-missing, and needs a reason.
+its test shows the assertion fire. In a section in scope a row that is put off (`later`) is missing;
+only a SHOULD may be put off, with a reason, and is counted by itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from lib.testplan import check
 LEVELS = ("MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "FACT")
 """Levels that bind; MAY permits."""
 SIDES = ("device", "driver")
-STATES = ("met", "not applicable", "missing")
+STATES = ("met", "not applicable", "missing", "missing (SHOULD)")
+LATER = "later"
+"""State of a row that is put off, in a section that is not in scope."""
 COLUMNS = tuple((side, state) for side in SIDES for state in STATES)
 
 Counts = Counter[tuple[str, str]]
@@ -48,7 +50,7 @@ class Judged:
     binding: bool
     """It counts (see above)."""
     state: str
-    """One of `STATES`; `missing` also for what is put off."""
+    """One of `STATES`, or `LATER`."""
     entries: tuple[Entry, ...]
 
     @property
@@ -56,11 +58,10 @@ class Judged:
         """Say what is wrong with this row; empty if nothing is."""
         if not self.binding or self.state != "missing":
             return ""
-        if not self.entries:
-            return f"row {self.row['id']} ({self.row['level']}) has no test and no reason"
-        if self.section.scope and not self.row["level"].startswith("SHOULD"):
-            return f"row {self.row['id']} ({self.row['level']}) is put off: {self.entries[0].where}"
-        return ""
+        what = f"row {self.row['id']} ({self.row['level']})"
+        if self.entries:
+            return f"{what} is put off: {self.entries[0].where}"
+        return f"{what} has no test and no reason"
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,11 @@ def _judge_row(row: Row, section: Section, plans: Plans) -> Judged:
     key = row["id"]
     side = "driver" if row["side"] == "driver" else "device"  # "both" is owed by the device too
     binding = row["level"] in LEVELS and (side == "device" or row["testable_in_rtl"] == "yes")
+    put_off = "missing (SHOULD)" if row["level"].startswith("SHOULD") else "missing"
     for state, found in (
         ("met", plans.covered.get(key)),
         ("not applicable", plans.not_applicable.get(key)),
-        ("missing", plans.later.get(key)),
+        (put_off if section.scope else LATER, plans.later.get(key)),
     ):
         if found:
             return Judged(row, section, side, binding, state, tuple(found))
