@@ -12,7 +12,7 @@ from virtqueue_helper import Moves, until
 
 from lib.sim import params, simulate
 from lib.streams import cycles
-from virtio_rtl.virtqueue.fetch_packed import PackedFetch
+from virtio_rtl.virtqueue.fetch import Fetch
 
 SIZES = {64: (4, 8), 128: (16, 32), 256: (16, 128), 512: (8, 64)}
 """Width to (batch, depth)."""
@@ -244,7 +244,7 @@ def test_packed_fetch(width: int) -> None:
     if depth >= 8 * batch:  # a read-ahead store that covers the round trip
         everything.append("a_flood_is_read_back_to_back")
     simulate(
-        PackedFetch(width, 4, 2, batch, depth),
+        Fetch(width, 4, 2, batch, depth, rings=("packed",)),
         module=__name__,
         name=f"packed_fetch_{width}",
         testcase=everything,

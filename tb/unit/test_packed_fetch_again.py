@@ -13,7 +13,7 @@ from lib.layout import unpack
 from lib.sim import params, simulate
 from lib.streams import cycles
 from virtio_rtl.types.virtqueue import Descriptor
-from virtio_rtl.virtqueue.fetch_packed import PackedFetch
+from virtio_rtl.virtqueue.fetch import Fetch
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -24,7 +24,7 @@ async def only_the_stale_fetch_is_read_again(dut: Any) -> None:
     driver.add_now(5)
     for _ in range(3 * batch - 4):
         driver.add_now(1)
-    again = Moves(dut, "repair_request")
+    again = Moves(dut, "ring_request")
     held.answer(held.sample(1))
     held.answer(held.sample(2))
     total, answered = 5 * batch - 4, 3
@@ -113,7 +113,7 @@ async def a_lone_buffer_does_not_wait_for_the_rest(dut: Any) -> None:
 def test_packed_fetch_again(width: int) -> None:
     batch, depth = 16, 128
     simulate(
-        PackedFetch(width, 4, 2, batch, depth),
+        Fetch(width, 4, 2, batch, depth, rings=("packed",)),
         module=__name__,
         name=f"packed_fetch_again_{width}",
         params={"width": width, "batch": batch, "depth": depth},

@@ -33,6 +33,7 @@ class Rig:
         self.dut = dut
         start_clock(dut)
         dut.enable.value = 0
+        dut.hold.value = 0
         self.doorbells = [StreamSource(dut, f"doorbell_{i}", stall=stall) for i in range(DOORBELLS)]
         self.rearms = [StreamSource(dut, f"rearm_{i}", stall=stall) for i in range(REARMS)]
         self.work = StreamSink(dut, "work", WorkItem, stall=stall)
@@ -178,6 +179,30 @@ async def nothing_before_driver_ok(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def nothing_new_while_held(dut: Any) -> None:
+    """While it is held no look begins; afterwards every reason gets its look."""
+    queues = params().queues
+    rig = Rig(dut, stall=0.0)
+    await rig.start()
+    await first_round(rig)
+    for direct in (1, 0):
+        dut.hold.value = 1
+        await cycles(dut, 3)
+        before = rig.work.count
+        rung = random.sample(range(queues), 1 if direct else max(1, queues // 2))
+        rig.doorbells[0].queue(rung)
+        rig.rearms[0].queue([rung[0]] * 3)
+        await cycles(dut, 5 * queues + 20)
+        assert rig.work.count == before
+        dut.hold.value = 0
+        await rig.quiet()
+        items = await rig.work.take(len(rig.work))
+        assert {item.queue for item in items} == set(rung)
+        for queue in rung:
+            assert any(item.doorbell for item in items if item.queue == queue)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def virtqueues_take_turns(dut: Any) -> None:
     """With all of them rung all the time, looks go round; a flood of one starves nobody."""
     queues = params().queues
@@ -222,7 +247,7 @@ def test_scheduler(queues: int) -> None:
         module=__name__,
         name=f"scheduler_{queues}",
         testcase=[
-            "every_reason_gets_its_look", "doorbells_coalesce", "nothing_before_driver_ok",
+            "every_reason_gets_its_look", "doorbells_coalesce", "nothing_before_driver_ok", "nothing_new_while_held",
             "virtqueues_take_turns", "an_idle_list_costs_one_cycle",
         ],
         params={"queues": queues},

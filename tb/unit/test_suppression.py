@@ -32,22 +32,24 @@ class Rig:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def publishes_and_looks_again(dut: Any) -> None:
-    """Every update is written, in order; every ENABLE, and nothing else, is looked at again."""
+    """Every update is written, in order; those that ask for it, and no others, lead to a look."""
     rig = Rig(dut, stall=0.3, latency=(1, 20))
     await reset(dut)
     updates = [
         {"queue": random.getrandbits(16), "address": random.getrandbits(62) << 2,
-         "disable": random.getrandbits(1)}
+         "data": random.getrandbits(32), "length": random.choice([2, 4]),
+         "recheck": random.getrandbits(1)}
         for _ in range(120)
     ]  # fmt: skip
     rig.updates.queue(updates)
-    want = [update["queue"] for update in updates if not update["disable"]]
+    want = [update["queue"] for update in updates if update["recheck"]]
     assert await rig.recheck.take(len(want)) == want
     await rig.updates.idle()
     await nothing_more(dut, rig.recheck)
-    # le16 offset and wrap, le16 flags: ENABLE 0, DISABLE 1. [virtio 1.4 §2.8.14]
+    assert dut.idle.value == 1
     assert rig.memory.writes == [
-        (update["address"], bytes([0, 0, update["disable"], 0])) for update in updates
+        (update["address"], update["data"].to_bytes(4, "little")[: update["length"]])
+        for update in updates
     ]
 
 
@@ -57,19 +59,21 @@ async def looks_again_only_behind_the_write(dut: Any) -> None:
     rig = Rig(dut, stall=0.0, latency=(200, 200))
     requests = Moves(dut, "request")
     await reset(dut)
-    rig.updates.queue({"queue": k, "address": 8 * k, "disable": 0} for k in range(6))
+    rig.updates.queue(
+        {"queue": k, "address": 8 * k, "data": k, "length": 4, "recheck": 1} for k in range(6)
+    )
     await cycles(dut, 100)
     assert len(requests.cycles) == 4
     assert [after - before for before, after in zip(requests.cycles, requests.cycles[1:])] == [
         2
     ] * 3
     assert len(rig.recheck) == 0
+    assert dut.idle.value == 0
     assert await rig.recheck.take(6) == list(range(6))
 
 
 @pytest.mark.parametrize("width", [64, 512])
 def test_suppression(width: int) -> None:
-    # A constant but for one bit: the structure is four bytes.
     simulate(
         Suppression(width), module=__name__, name=f"suppression_{width}", params={"width": width}
     )

@@ -166,11 +166,17 @@ class FetchTicket(data.Struct):
 
 
 class SuppressionUpdate(data.Struct):
-    """Publish the device event suppression flags of a virtqueue at ``address``."""
+    """Publish what the device wants of a virtqueue's available buffer notifications.
+
+    ``length`` (2 or 4) bytes of ``data`` go to ``address``; with ``recheck`` the virtqueue is
+    looked at once more behind that write.
+    """
 
     queue: 16
     address: 64
-    disable: 1
+    data: 32
+    length: 3
+    recheck: 1
 
 
 class WritableRequest(data.Struct):

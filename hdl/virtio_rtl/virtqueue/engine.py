@@ -10,7 +10,7 @@ from ..types.events import HopEvents
 from ..types.packet import packet_stream
 from ..types.virtqueue import Doorbell, InterruptRequest, QueueLookup, WritableRequest
 from .event import EventCheck
-from .fetch_packed import PackedFetch
+from .fetch import Fetch
 from .gather import Gather
 from .read_ahead import ReadAhead
 from .scatter import Scatter
@@ -118,7 +118,7 @@ class VirtqueueEngine(wiring.Component):
         paths = 2
 
         m.submodules.scheduler = scheduler = Scheduler(queues, 3, 2 + paths)
-        m.submodules.fetch = fetch = PackedFetch(width, queues, paths, batch, depth)
+        m.submodules.fetch = fetch = Fetch(width, queues, paths, batch, depth, rings=("packed",))
         stores = [ReadAhead(config.queue_pairs, depth) for _ in range(paths)]
         walks = [
             Walk(width, queues, paths, path, batch, depth, pull=path == _RECEIVE,
@@ -157,6 +157,7 @@ class VirtqueueEngine(wiring.Component):
         m.d.comb += [
             scheduler.enable.eq(self.enable),
             fetch.short_reads.eq(self.short_reads),
+            fetch.features.packed.eq(1),
             scheduler.doorbell_0.payload.eq(self.doorbell.payload.queue),
             scheduler.doorbell_0.valid.eq(self.doorbell.valid),
             self.doorbell.ready.eq(scheduler.doorbell_0.ready),
@@ -167,7 +168,7 @@ class VirtqueueEngine(wiring.Component):
         wiring.connect(m, fetch.rearm_1, scheduler.rearm_1)
         wiring.connect(m, scheduler.work, fetch.work)
         read_client("descriptors", fetch.read_request, fetch.read_packet)
-        read_client("repairs", fetch.repair_request, fetch.repair_packet)
+        read_client("repairs", fetch.ring_request, fetch.ring_packet)
         write_client("suppression", fetch.write_request, fetch.write_packet, fetch.write_done)
         lookup("issue", fetch.lookup_issue)
         lookup("receive", fetch.lookup_receive)

@@ -8,32 +8,10 @@ from amaranth.lib.wiring import In, Out
 from ..lib.sweep import ResetSweep
 from ..types.dma import ReadRequest
 from ..types.virtqueue import FetchTicket, QueueLookup, SuppressionUpdate, WorkItem
+from .fetch_state import receive_state
+from .suppression import EventFlags
 
-__all__ = ["FetchIssue", "receive_state"]
-
-
-def receive_state(pointer_bits: int) -> data.StructLayout:
-    """What ``FetchReceive`` knows of a virtqueue.
-
-    ``index`` and ``wrapped`` (the wrap counter, inverted, so that 0 is its reset value) name the
-    next ring slot whose descriptor has not been received, ``pointer`` its place in the read-ahead
-    store. ``epoch`` changes with every rewind. ``more``: the last fetch found nothing but
-    available descriptors; ``streak``: how often in a row, saturated at 3. ``halted``: the driver
-    has left a chain unfinished; nothing is read any more until a reset.
-    """
-    return data.StructLayout(
-        {
-            "index": 15,
-            "wrapped": 1,
-            "pointer": pointer_bits,
-            "committed": pointer_bits,
-            "epoch": 1,
-            "more": 1,
-            "streak": 2,
-            "chain_open": 1,
-            "halted": 1,
-        }
-    )
+__all__ = ["FetchIssue"]
 
 
 class FetchIssue(wiring.Component):
@@ -68,6 +46,10 @@ class FetchIssue(wiring.Component):
     request : stream of ``ReadRequest``
     ticket : stream of ``FetchTicket``, one per request, in the same order
     suppression : stream of ``SuppressionUpdate``
+    forget, forget_queue
+        Strobe: forget everything about one virtqueue, of which nothing is in flight.
+    idle : 1
+        No look is going on.
 
     Five to six cycles a look; the reads overlap. From ``work`` to ``request`` three cycles.
     """
@@ -90,6 +72,9 @@ class FetchIssue(wiring.Component):
                 "request": Out(stream.Signature(ReadRequest)),
                 "ticket": Out(stream.Signature(FetchTicket)),
                 "suppression": Out(stream.Signature(SuppressionUpdate)),
+                "forget": In(1),
+                "forget_queue": In(16),
+                "idle": Out(1),
             }
             | {f"taken_{path}": In(self.pointer_bits) for path in range(paths)}
         )
@@ -214,10 +199,16 @@ class FetchIssue(wiring.Component):
             self.ticket.payload.speculative.eq(speculative),
             self.suppression.payload.queue.eq(queue),
             self.suppression.payload.address.eq(device_area),
-            self.suppression.payload.disable.eq(goes_quiet),
+            # le16 offset and wrap, then le16 flags.
+            self.suppression.payload.data.eq(
+                Mux(goes_quiet, EventFlags.DISABLE.value << 16, EventFlags.ENABLE.value << 16)
+            ),
+            self.suppression.payload.length.eq(4),
+            self.suppression.payload.recheck.eq(ends_quiet),
             self.rearm.payload.eq(queue),
         ]
-        with m.FSM(name="fetch_issue"):
+        m.d.comb += [sweep.clear.eq(self.forget), sweep.row.eq(self.forget_queue)]
+        with m.FSM(name="fetch_issue") as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.work.ready.eq(~sweep.busy)
                 m.d.sync += [
@@ -282,6 +273,7 @@ class FetchIssue(wiring.Component):
                 with m.If(self.rearm.ready):
                     m.next = "IDLE"
 
+        m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~sweep.busy)
         m.d.comb += [own_write.addr.eq(queue), own_write.data.eq(own_then)]
         with m.If(sweep.busy):
             m.d.comb += [

@@ -5,12 +5,17 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..lib.stream import StreamFIFO
-from ..types.dma import ReadRequest, WriteRequest
+from ..types.dma import ReadRequest
 from ..types.packet import packet_stream
-from ..types.virtqueue import Descriptor, FetchTicket, QueueLookup, WorkItem
+from ..types.virtqueue import (
+    Descriptor,
+    FetchTicket,
+    QueueLookup,
+    SuppressionUpdate,
+    WorkItem,
+)
 from .fetch_issue import FetchIssue
 from .fetch_receive import FetchReceive
-from .suppression import Suppression
 
 __all__ = ["PackedFetch"]
 
@@ -18,7 +23,7 @@ __all__ = ["PackedFetch"]
 class PackedFetch(wiring.Component):
     """Keeps the read-ahead stores of all virtqueues filled. [virtio 1.4 §2.8]
 
-    Wires ``FetchIssue``, ``FetchReceive`` and ``Suppression``; see there for what they do.
+    Wires ``FetchIssue`` and ``FetchReceive``; see there for what they do.
 
     Parameters
     ----------
@@ -31,17 +36,21 @@ class PackedFetch(wiring.Component):
 
     Ports
     -----
-    work, rearm_0, rearm_1, recheck : from and to the scheduler
+    work, rearm_0, rearm_1 : from and to the scheduler
     lookup_issue, lookup_receive : ``QueueLookup``
     read_request, read_packet : client of the read engine
-    repair_request, repair_packet : another one, for fetches that must be read again
-    write_request, write_packet, write_done : client of the write engine
+    ring_request, ring_packet : another one, for fetches that must be read again
+    suppression : stream of ``SuppressionUpdate``
     taken_queue -> taken_{path} : walkers' pointers
     short_reads : 1
         MRRS is 128 bytes.
     write_*, commit_* : to the read-ahead stores
     committed : stream of 16 bits
     failed : 1
+    forget, forget_queue
+        Strobe: forget everything about one virtqueue, of which nothing is in flight.
+    idle : 1
+        No look and no read is going on.
     """
 
     def __init__(
@@ -59,16 +68,13 @@ class PackedFetch(wiring.Component):
                 "work": In(stream.Signature(WorkItem)),
                 "rearm_0": Out(stream.Signature(unsigned(16))),
                 "rearm_1": Out(stream.Signature(unsigned(16))),
-                "recheck": Out(stream.Signature(unsigned(16))),
                 "lookup_issue": Out(QueueLookup()),
                 "lookup_receive": Out(QueueLookup()),
                 "read_request": Out(stream.Signature(ReadRequest)),
                 "read_packet": In(packet_stream(width)),
-                "repair_request": Out(stream.Signature(ReadRequest)),
-                "repair_packet": In(packet_stream(width)),
-                "write_request": Out(stream.Signature(WriteRequest)),
-                "write_packet": Out(packet_stream(width)),
-                "write_done": In(stream.Signature(unsigned(1))),
+                "ring_request": Out(stream.Signature(ReadRequest)),
+                "ring_packet": In(packet_stream(width)),
+                "suppression": Out(stream.Signature(SuppressionUpdate)),
                 "taken_queue": Out(16),
                 "short_reads": In(1),
                 "write_en": Out(1),
@@ -79,6 +85,9 @@ class PackedFetch(wiring.Component):
                 "commit_pointer": Out(pointer_bits),
                 "committed": Out(stream.Signature(unsigned(16))),
                 "failed": Out(1),
+                "forget": In(1),
+                "forget_queue": In(16),
+                "idle": Out(1),
             }
             | {f"taken_{path}": In(pointer_bits) for path in range(paths)}
         )
@@ -89,25 +98,20 @@ class PackedFetch(wiring.Component):
         m.submodules.receive = receive = FetchReceive(
             self.width, self.queues, self.paths, self.batch, self.depth
         )
-        m.submodules.suppression = suppression = Suppression(self.width)
         m.submodules.tickets = tickets = StreamFIFO(FetchTicket, self.fetches)
         wiring.connect(m, issue.ticket, tickets.input)
         wiring.connect(m, tickets.output, receive.ticket)
-        wiring.connect(m, issue.suppression, suppression.update)
         wiring.connect(m, wiring.flipped(self.work), issue.work)
         for ours, theirs in (
             (self.rearm_0, receive.rearm),
             (self.rearm_1, issue.rearm),
-            (self.recheck, suppression.recheck),
+            (self.suppression, issue.suppression),
             (self.lookup_issue, issue.lookup),
             (self.lookup_receive, receive.lookup),
             (self.read_request, issue.request),
             (self.read_packet, receive.packet),
-            (self.repair_request, receive.repair_request),
-            (self.repair_packet, receive.repair_packet),
-            (self.write_request, suppression.request),
-            (self.write_packet, suppression.packet),
-            (self.write_done, suppression.done),
+            (self.ring_request, receive.repair_request),
+            (self.ring_packet, receive.repair_packet),
             (self.committed, receive.committed),
         ):
             wiring.connect(m, wiring.flipped(ours), theirs)
@@ -123,7 +127,10 @@ class PackedFetch(wiring.Component):
             self.commit_en.eq(receive.commit_en),
             self.commit_pointer.eq(receive.commit_pointer),
             self.failed.eq(receive.failed),
+            self.idle.eq(issue.idle & ~tickets.output.valid & receive.idle),
         ]
+        for half in (issue, receive):
+            m.d.comb += [half.forget.eq(self.forget), half.forget_queue.eq(self.forget_queue)]
         m.d.comb += [
             getattr(issue, f"taken_{path}").eq(getattr(self, f"taken_{path}"))
             for path in range(self.paths)

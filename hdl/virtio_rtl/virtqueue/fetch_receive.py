@@ -9,8 +9,8 @@ from ..lib.sweep import ResetSweep
 from ..types.dma import ReadRequest
 from ..types.packet import packet_stream
 from ..types.virtqueue import Descriptor, FetchTicket, QueueLookup
-from .fetch_issue import receive_state
 from .fetch_source import FetchSource
+from .fetch_state import receive_state
 
 __all__ = ["FetchReceive"]
 
@@ -57,6 +57,8 @@ class FetchReceive(wiring.Component):
         To the read-ahead store of the path ``queue mod paths``; ``write_queue`` is the virtqueue.
     failed : 1
         A fetch failed on the bus, what it brought is dropped; or a chain broke a rule.
+    forget, forget_queue, idle
+        As of ``FetchIssue``; idle when no fetch is being taken.
 
     One descriptor a cycle and five cycles a fetch; what lies behind the first descriptor that is
     not available is not waited for.
@@ -87,6 +89,9 @@ class FetchReceive(wiring.Component):
                 "commit_en": Out(1),
                 "commit_pointer": Out(self.pointer_bits),
                 "failed": Out(1),
+                "forget": In(1),
+                "forget_queue": In(16),
+                "idle": Out(1),
             }
         )
 
@@ -185,7 +190,8 @@ class FetchReceive(wiring.Component):
             with m.If(ends):
                 m.d.sync += [ends_chain.eq(1), now.committed.eq(now.pointer + 1)]
 
-        with m.FSM(name="fetch_receive"):
+        m.d.comb += [sweep.clear.eq(self.forget), sweep.row.eq(self.forget_queue)]
+        with m.FSM(name="fetch_receive") as fsm:
             with m.State("IDLE"):
                 with m.If(self.ticket.valid & ~sweep.busy & ~source.dropping):
                     m.next = "LOAD"
@@ -277,6 +283,7 @@ class FetchReceive(wiring.Component):
                     m.next = "IDLE"
 
         m.d.comb += [
+            self.idle.eq(fsm.ongoing("IDLE") & ~sweep.busy & ~source.dropping),
             self.repair_request.payload.address.eq(descriptor_area + (state.index << 4)),
             self.repair_request.payload.length.eq(fetch.count << 4),
             self.repair_request.payload.last.eq(1),

@@ -41,6 +41,8 @@ class Scheduler(wiring.Component):
         DRIVER_OK. Doorbells that come earlier are kept; when it rises, every virtqueue is
         looked at once, so that none of them needs a doorbell after DRIVER_OK.
         [virtio 1.4 §3.1.1]
+    hold : 1
+        While it is high, nothing new is offered, and all reasons are kept.
 
     One list operation a cycle. One cycle from a doorbell to ``work`` if nothing else is to be
     done, else at least five.
@@ -53,7 +55,7 @@ class Scheduler(wiring.Component):
         super().__init__(
             {f"doorbell_{i}": In(stream.Signature(unsigned(16))) for i in range(doorbells)}
             | {f"rearm_{i}": In(stream.Signature(unsigned(16))) for i in range(rearms)}
-            | {"work": Out(stream.Signature(WorkItem)), "enable": In(1)}
+            | {"work": Out(stream.Signature(WorkItem)), "enable": In(1), "hold": In(1)}
         )
 
     def elaborate(self, platform):
@@ -98,10 +100,12 @@ class Scheduler(wiring.Component):
         # With nothing on the list and nothing on its way there, a virtqueue need not go through it.
         room = Signal()
         direct = Signal()
+        offers = Signal()
         new = Signal()
         m.d.comb += [
             room.eq(~self.work.valid | self.work.ready),
-            direct.eq(~entry_valid & ~new & (order.level == 0) & room & self.enable),
+            offers.eq(self.enable & ~self.hold),
+            direct.eq(~entry_valid & ~new & (order.level == 0) & room & offers),
         ]
         with m.If(room):
             m.d.sync += self.work.valid.eq(0)
@@ -142,7 +146,7 @@ class Scheduler(wiring.Component):
         # The list takes one in, or lets one go: both, if they are the same.
         absorbed = Signal()
         m.d.comb += [
-            pop.eq(self.enable & order.output.valid & room & (pop_turn | ~entry_valid)),
+            pop.eq(offers & order.output.valid & room & (pop_turn | ~entry_valid)),
             absorbed.eq(pop & entry_valid & (entry.queue == order.output.payload)),
             entry_ready.eq(entry_valid & (~pop | absorbed)),
             order.input.valid.eq(new),

@@ -1,6 +1,6 @@
 """Publishes the device's own event suppression state: hop 10."""
 
-from amaranth.hdl import Const, Module, Signal, unsigned
+from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,11 +22,14 @@ class EventFlags(enum.Enum, shape=unsigned(2)):
 
 
 class Suppression(wiring.Component):
-    """Writes the device event suppression structure, and asks for a second look after ENABLE.
+    """Writes the device's event suppression fields, and asks for a second look behind the write.
+
+    With packed virtqueues that is the device event suppression structure [virtio 1.4 §2.8.14],
+    with split ones ``used.flags`` or ``avail_event`` [virtio 1.4 §2.7.10].
 
     The second look starts when the write has been accepted by the posted path: the read that it
-    causes stays behind the write, so a driver that did not notify before it saw ENABLE has made
-    its buffers available before that read.
+    causes stays behind the write, so a driver that did not notify before it saw what was written
+    has made its buffers available before that read.
 
     Parameters
     ----------
@@ -39,6 +42,9 @@ class Suppression(wiring.Component):
     request, packet, done : client of the write engine
     recheck : stream of 16 bits
         Virtqueues to look at again, to the scheduler.
+
+    idle : 1
+        No write and no second look is on its way.
 
     One update every two cycles; up to 4 in flight. A write is offered one cycle after its update
     was taken, a second look one cycle after its write was accepted.
@@ -53,6 +59,7 @@ class Suppression(wiring.Component):
                 "packet": Out(packet_stream(width)),
                 "done": In(stream.Signature(unsigned(1))),
                 "recheck": Out(stream.Signature(unsigned(16))),
+                "idle": Out(1),
             }
         )
 
@@ -68,13 +75,10 @@ class Suppression(wiring.Component):
         request_sent = Signal()
         m.d.comb += [
             self.request.payload.address.eq(update.address),
-            self.request.payload.length.eq(4),
+            self.request.payload.length.eq(update.length),
             self.request.payload.last.eq(1),
-            # le16 offset and wrap, then le16 flags.
-            self.packet.payload.data.eq(
-                Const(EventFlags.DISABLE.value << 16, 32) & update.disable.replicate(32)
-            ),
-            self.packet.payload.count.eq(4),
+            self.packet.payload.data.eq(update.data),
+            self.packet.payload.count.eq(update.length),
             self.packet.payload.last.eq(1),
             waiting.input.payload.eq(update),
         ]
@@ -94,11 +98,12 @@ class Suppression(wiring.Component):
             m.d.comb += updates.output.ready.eq(1)
             m.d.sync += [request_sent.eq(0), packet_sent.eq(0)]
 
-        enabled = ~waiting.output.payload.disable
+        again = waiting.output.payload.recheck
         m.d.comb += [
+            self.idle.eq(~(updates.output.valid | waiting.output.valid | rechecks.output.valid)),
             rechecks.input.payload.eq(waiting.output.payload.queue),
-            rechecks.input.valid.eq(waiting.output.valid & self.done.valid & enabled),
-            waiting.output.ready.eq(self.done.valid & (rechecks.input.ready | ~enabled)),
-            self.done.ready.eq(waiting.output.valid & (rechecks.input.ready | ~enabled)),
+            rechecks.input.valid.eq(waiting.output.valid & self.done.valid & again),
+            waiting.output.ready.eq(self.done.valid & (rechecks.input.ready | ~again)),
+            self.done.ready.eq(waiting.output.valid & (rechecks.input.ready | ~again)),
         ]
         return m
