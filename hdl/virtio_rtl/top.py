@@ -21,7 +21,7 @@ from .types.axis import AXIStream
 from .types.dma import DMAError
 from .types.events import HopEvents
 from .types.tlp import FlowControlLimits, tlp_stream
-from .virtqueue.engine import LOOKUPS, READ_CLIENTS, WRITE_CLIENTS, VirtqueueEngine
+from .virtqueue.engine import LOOKUPS, WRITE_CLIENTS, VirtqueueEngine, read_clients
 
 __all__ = ["COUNTERS", "DEVICE_CONFIG_BYTES", "VirtioDevice"]
 
@@ -129,11 +129,12 @@ class VirtioDevice(wiring.Component):
             readers=len(LOOKUPS),
             counters=COUNTERS,
         )
+        readers = read_clients(config)
         read = ReadEngine(
             width,
             config.read_tags,
             config.read_slot_bytes,
-            len(READ_CLIENTS),
+            len(readers),
             config.timeout_cycles,
         )
         write = WriteEngine(width, len(WRITE_CLIENTS))
@@ -177,7 +178,7 @@ class VirtioDevice(wiring.Component):
         # Virtqueues and their DMA.
         for i in range(len(LOOKUPS)):
             wiring.connect(m, getattr(engine, f"lookup_{i}"), getattr(transport, f"lookup_{i}"))
-        for i in range(len(READ_CLIENTS)):
+        for i in range(len(readers)):
             for kind in ("request", "packet"):
                 wiring.connect(m, getattr(engine, f"read_{kind}_{i}"), getattr(read, f"{kind}_{i}"))
         for i in range(len(WRITE_CLIENTS)):
@@ -198,6 +199,9 @@ class VirtioDevice(wiring.Component):
             self.intx.eq(transport.intx),
             space.interrupt_status.eq(transport.interrupt_status),
         ]
+
+        # The other features of the rings are not offered yet.
+        m.d.comb += engine.features.packed.eq(1)
 
         # Device and network.
         wiring.connect(m, engine.readable, device.readable)

@@ -10,7 +10,7 @@ import pytest
 from split_fetch_rig import Driver, Rig
 from virtqueue_helper import until
 
-from lib.sim import params, simulate
+from lib.sim import simulate
 from lib.streams import cycles
 from virtio_rtl.virtqueue.fetch import Fetch
 

@@ -11,16 +11,23 @@ from cocotb.triggers import RisingEdge
 
 from lib.dma_model import ReadClientModel, WriteClientModel, packet_beats, packet_bytes
 from lib.layout import pack
+from lib.net_features import wanted_features
 from lib.port import reader, writer
 from lib.sim import params, simulate
 from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock
+from virtio_model.driver.make import Queue, make_queue
 from virtio_model.driver.net import NetDriver
-from virtio_model.driver.packed_queue import PackedQueue
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_rtl.config import named_config
 from virtio_rtl.types.packet import packet_beat
-from virtio_rtl.types.virtqueue import Doorbell, InterruptRequest, QueueConfig, WritableRequest
-from virtio_rtl.virtqueue.engine import LOOKUPS, READ_CLIENTS, WRITE_CLIENTS, VirtqueueEngine
+from virtio_rtl.types.virtqueue import (
+    Doorbell,
+    InterruptRequest,
+    QueueConfig,
+    RingFeatures,
+    WritableRequest,
+)
+from virtio_rtl.virtqueue.engine import LOOKUPS, WRITE_CLIENTS, VirtqueueEngine, read_clients
 
 MAX_PACKET = 9030
 
@@ -35,12 +42,13 @@ class Rig:
         self.allocator = Allocator(self.memory)
         start_clock(dut)
         dut.enable.value = 0
+        dut.features.value = pack(RingFeatures, {"packed": params().ring == "packed"})
         self.reads = {
             name: ReadClientModel(
                 dut, f"read_request_{i}", f"read_packet_{i}", self.memory, self.width,
                 latency=latency, stall=stall,
             )
-            for i, name in enumerate(READ_CLIENTS)
+            for i, name in enumerate(read_clients(named_config("net-x8")))
         }  # fmt: skip
         self.writes = {
             name: WriteClientModel(
@@ -60,9 +68,13 @@ class Rig:
         cocotb.start_soon(self._serve_lookups())
         cocotb.start_soon(self._count_failures())
 
-    def _queue(self, size: int) -> PackedQueue:
-        return PackedQueue(
-            self.memory, self.allocator, size, shuffle_ids=random.Random(random.random())
+    def _queue(self, size: int) -> Queue:
+        return make_queue(
+            self.memory,
+            self.allocator,
+            size,
+            wanted_features(params().ring),
+            shuffle_ids=random.Random(random.random()),
         )
 
     async def _count_failures(self):
@@ -113,6 +125,12 @@ class Rig:
                 return
             await cycles(self.dut, 10)
         raise AssertionError(f"not within {limit} cycles")
+
+
+def any_size(*sizes: int) -> int:
+    """One of these; with split virtqueues a power of two."""
+    split = params().ring == "split"
+    return random.choice([size for size in sizes if not split or size.bit_count() == 1])
 
 
 def random_frame(longest: int = 400) -> bytes:
@@ -187,7 +205,7 @@ async def receive(rig: Rig, count: int) -> None:
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def transmit_random_framing(dut):
-    rig = Rig(dut, stall=random.choice([0, 0.2]), sizes=(16, random.choice([7, 16, 64, 100])))
+    rig = Rig(dut, stall=random.choice([0, 0.2]), sizes=(16, any_size(7, 16, 64, 100)))
     await rig.start()
     await transmit(rig, 150)
     assert rig.failed == 0
@@ -196,7 +214,7 @@ async def transmit_random_framing(dut):
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def receive_random_framing(dut):
-    rig = Rig(dut, stall=random.choice([0, 0.2]), sizes=(random.choice([7, 16, 64, 100]), 16))
+    rig = Rig(dut, stall=random.choice([0, 0.2]), sizes=(any_size(7, 16, 64, 100), 16))
     await rig.start()
     await receive(rig, 150)
     assert rig.failed == 0
@@ -204,7 +222,7 @@ async def receive_random_framing(dut):
 
 @cocotb.test(timeout_time=4, timeout_unit="ms")
 async def both_directions(dut):
-    rig = Rig(dut, stall=0.1, sizes=(61, 33))
+    rig = Rig(dut, stall=0.1, sizes=(any_size(61, 64), any_size(33, 32)))
     await rig.start()
     one = cocotb.start_soon(transmit(rig, 120))
     two = cocotb.start_soon(receive(rig, 120))
@@ -271,9 +289,17 @@ async def bad_tables_are_errors(dut):
     """An indirect table with a length that is no multiple of 16, and one of length 0."""
     rig = Rig(dut)
     await rig.start()
+    flags = 14 if params().ring == "packed" else 12
+    table = rig.queues[1].desc_addr
+    patched = set()
     for position, length in enumerate((24, 0)):
         rig.driver.send(b"x" * 40, cuts=(12,), indirect=True)
-        rig.memory.write_u32(rig.queues[1].desc_addr + 16 * position + 8, length)
+        pointing = {
+            at for at in range(table, table + 16 * 64, 16) if rig.memory.read(at + flags, 1)[0] & 4
+        }
+        (at,) = pointing - patched
+        patched.add(at)
+        rig.memory.write_u32(at + 8, length)
         rig.kick(1)
         await rig.until(lambda seen=position: rig.failed == seen + 1, 2000)
     assert rig.readable.count == 0
@@ -299,13 +325,16 @@ async def packet_that_does_not_fit_is_dropped(dut):
     assert not rig.memory.faults
 
 
-@pytest.mark.parametrize("width", [64, 128, 256, 512])
-def test_virtqueue_engine(width):
+@pytest.mark.parametrize(
+    ("width", "ring"),
+    [(64, "packed"), (128, "split"), (256, "packed"), (256, "split"), (512, "packed")],
+)
+def test_virtqueue_engine(width, ring):
     config = replace(named_config("net-x8"), width=width, read_ahead=64)
     simulate(
         VirtqueueEngine(config, MAX_PACKET),
         module=__name__,
-        name=f"virtqueue_engine_{width}",
-        params={"width": width},
+        name=f"virtqueue_engine_{ring}_{width}",
+        params={"width": width, "ring": ring},
         waive=[],
     )

@@ -8,23 +8,24 @@ from ..config import DeviceConfig
 from ..types.dma import ReadRequest, WriteRequest
 from ..types.events import HopEvents
 from ..types.packet import packet_stream
-from ..types.virtqueue import Doorbell, InterruptRequest, QueueLookup, WritableRequest
+from ..types.virtqueue import (
+    Doorbell,
+    InterruptRequest,
+    QueueLookup,
+    RingFeatures,
+    WritableRequest,
+)
 from .event import EventCheck
 from .fetch import Fetch
 from .gather import Gather
-from .read_ahead import ReadAhead
+from .path import WalkPath
 from .scatter import Scatter
 from .scheduler import Scheduler
 from .service import Service
 from .used import Used
-from .walk import Walk
+from .walk_jump import JumpReads
 
-__all__ = ["LOOKUPS", "READ_CLIENTS", "WRITE_CLIENTS", "VirtqueueEngine"]
-
-READ_CLIENTS = (
-    "descriptors", "repairs", "receive_tables", "transmit_tables", "payload", "events",
-)  # fmt: skip
-"""Clients of the read engine, by number."""
+__all__ = ["LOOKUPS", "WRITE_CLIENTS", "VirtqueueEngine", "read_clients"]
 
 WRITE_CLIENTS = ("payload", "used", "suppression")
 """Clients of the write engine, by number."""
@@ -33,10 +34,25 @@ LOOKUPS = ("issue", "receive", "walk_receive", "walk_transmit", "used", "used_wr
 """Readers of the queue table, by number."""
 
 _RECEIVE, _TRANSMIT = 0, 1
+_STILL = 15
+"""Cycles for which everything must have been idle."""
+
+
+def read_clients(config: DeviceConfig) -> tuple[str, ...]:
+    """Clients of the read engine, by number.
+
+    "ring": available rings of split virtqueues, or packed descriptors that are read again.
+    """
+    clients = ["descriptors", "ring", "payload", "events"]
+    if config.indirect:
+        clients += ["receive_tables", "transmit_tables"]
+        if "split" in config.rings:
+            clients.append("jumps")
+    return tuple(clients)
 
 
 class VirtqueueEngine(wiring.Component):
-    """Packed virtqueues of a device that has receive (even) and transmit (odd) virtqueues.
+    """Virtqueues of a device that has receive (even) and transmit (odd) ones, in either format.
 
     Wiring only; the stages' docstrings say what each does.
 
@@ -53,13 +69,15 @@ class VirtqueueEngine(wiring.Component):
     -----
     enable : 1
         DRIVER_OK.
+    features : ``RingFeatures``
+        Constant while ``enable`` is high.
     short_reads : 1
         MRRS is 128 bytes.
     doorbell : stream of ``Doorbell``
     enabled_queue : stream of 16 bits
         A virtqueue that was enabled after DRIVER_OK: looked at once, as by a doorbell.
     lookup_{i} : ``QueueLookup``, see ``LOOKUPS``
-    read_request_{i}, read_packet_{i} : clients of the read engine, see ``READ_CLIENTS``
+    read_request_{i}, read_packet_{i} : clients of the read engine, see ``read_clients``
     write_request_{i}, write_packet_{i}, write_done_{i} : see ``WRITE_CLIENTS``
     readable : packet_stream(width, pair_bits), what drivers sent
     wanted : stream of ``WritableRequest``; writable : packet_stream(width), what drivers get
@@ -72,6 +90,17 @@ class VirtqueueEngine(wiring.Component):
         A packet did not fit the driver's buffer, or that buffer broke a rule.
     crowded : 1
         The posted path has more to send than it can.
+    pause : 1
+        No new buffer is begun; those that were are finished, told and forgotten.
+    rested : 1
+        While ``pause`` is high: nothing of any buffer is inside, all interrupts were handed over.
+    hold : 1
+        No virtqueue is looked at; doorbells are kept.
+    fetch_idle : 1
+        While ``hold`` is high: no descriptor fetch is in flight, nothing of ours is being written.
+    forget : 1, forget_queue : 16
+        Strobe, while all four are high: the virtqueue was reset; its state returns to that after a
+        reset within two cycles. [virtio 1.4 §2.6.1]
     events : ``HopEvents``
         Its first and last field are left to the outside.
     busy
@@ -85,6 +114,7 @@ class VirtqueueEngine(wiring.Component):
         width = config.width
         members = {
             "enable": In(1),
+            "features": In(RingFeatures),
             "short_reads": In(1),
             "doorbell": In(stream.Signature(Doorbell)),
             "enabled_queue": In(stream.Signature(unsigned(16))),
@@ -97,11 +127,17 @@ class VirtqueueEngine(wiring.Component):
             "transmit_dropped": Out(1),
             "receive_dropped": Out(1),
             "busy": Out(1),
+            "pause": In(1),
+            "rested": Out(1),
+            "hold": In(1),
+            "fetch_idle": Out(1),
+            "forget": In(1),
+            "forget_queue": In(16),
             "events": Out(HopEvents),
         }
         for i in range(len(LOOKUPS)):
             members[f"lookup_{i}"] = Out(QueueLookup())
-        for i in range(len(READ_CLIENTS)):
+        for i in range(len(read_clients(config))):
             members[f"read_request_{i}"] = Out(stream.Signature(ReadRequest))
             members[f"read_packet_{i}"] = In(packet_stream(width))
         for i in range(len(WRITE_CLIENTS)):
@@ -118,29 +154,38 @@ class VirtqueueEngine(wiring.Component):
         paths = 2
 
         m.submodules.scheduler = scheduler = Scheduler(queues, 3, 2 + paths)
-        m.submodules.fetch = fetch = Fetch(width, queues, paths, batch, depth, rings=("packed",))
-        stores = [ReadAhead(config.queue_pairs, depth) for _ in range(paths)]
+        m.submodules.fetch = fetch = Fetch(
+            width, queues, paths, batch, depth, rings=config.rings, event_idx=config.event_idx
+        )
         walks = [
-            Walk(width, queues, paths, path, batch, depth, pull=path == _RECEIVE,
-                 segments=256 if path == _RECEIVE else 64,
-                 wait_cycles=config.receive_wait_cycles)
+            WalkPath(width, queues, paths, path, batch, depth, pull=path == _RECEIVE,
+                     segments=256 if path == _RECEIVE else 64,
+                     wait_cycles=config.receive_wait_cycles, rings=config.rings,
+                     indirect=config.indirect)
             for path in range(paths)
         ]  # fmt: skip
-        m.submodules.store_receive, m.submodules.store_transmit = stores
         m.submodules.walk_receive, m.submodules.walk_transmit = walks
         m.submodules.service = service = Service(queues)
         m.submodules.gather = gather = Gather(width, self.max_packet, dest_bits=config.pair_bits)
         m.submodules.scatter = scatter = Scatter(width, least_bytes=self.min_receive)
         m.submodules.used = used = Used(
-            width, queues, paths, batch, rings=("packed",), in_order=False, read_only=(_TRANSMIT,)
+            width,
+            queues,
+            paths,
+            batch,
+            rings=config.rings,
+            in_order=config.in_order,
+            read_only=(_TRANSMIT,),
         )
-        m.submodules.event = event = EventCheck(width, queues, rings=("packed",), event_idx=False)
+        m.submodules.event = event = EventCheck(
+            width, queues, rings=config.rings, event_idx=config.event_idx
+        )
 
         def join(ours, theirs):
             wiring.connect(m, wiring.flipped(ours), theirs)
 
         def read_client(name, request, packet):
-            number = READ_CLIENTS.index(name)
+            number = read_clients(config).index(name)
             join(getattr(self, f"read_request_{number}"), request)
             join(getattr(self, f"read_packet_{number}"), packet)
 
@@ -157,7 +202,6 @@ class VirtqueueEngine(wiring.Component):
         m.d.comb += [
             scheduler.enable.eq(self.enable),
             fetch.short_reads.eq(self.short_reads),
-            fetch.features.packed.eq(1),
             scheduler.doorbell_0.payload.eq(self.doorbell.payload.queue),
             scheduler.doorbell_0.valid.eq(self.doorbell.valid),
             self.doorbell.ready.eq(scheduler.doorbell_0.ready),
@@ -168,38 +212,36 @@ class VirtqueueEngine(wiring.Component):
         wiring.connect(m, fetch.rearm_1, scheduler.rearm_1)
         wiring.connect(m, scheduler.work, fetch.work)
         read_client("descriptors", fetch.read_request, fetch.read_packet)
-        read_client("repairs", fetch.ring_request, fetch.ring_packet)
+        read_client("ring", fetch.ring_request, fetch.ring_packet)
         write_client("suppression", fetch.write_request, fetch.write_packet, fetch.write_done)
         lookup("issue", fetch.lookup_issue)
         lookup("receive", fetch.lookup_receive)
 
-        # Read-ahead stores and walkers, one of each per path.
-        for path, (store, walk) in enumerate(zip(stores, walks, strict=True)):
+        # Walkers with their read-ahead stores, one of each per path.
+        for path, walk in enumerate(walks):
             name = ("receive", "transmit")[path]
-            here = fetch.write_queue[0] == path
             m.d.comb += [
-                store.write_en.eq(fetch.write_en & here),
-                store.write_queue.eq(fetch.write_queue >> 1),
-                store.write_pointer.eq(fetch.write_pointer),
-                store.write_descriptor.eq(fetch.write_descriptor),
-                store.commit_en.eq(fetch.commit_en & here),
-                store.commit_queue.eq(fetch.write_queue >> 1),
-                store.commit_pointer.eq(fetch.commit_pointer),
-                store.issue_queue.eq(fetch.taken_queue >> 1),
-                getattr(fetch, f"taken_{path}").eq(store.issue_taken),
-                store.walk_queue.eq(walk.walk_queue >> 1),
-                walk.committed.eq(store.walk_committed),
-                walk.taken.eq(store.walk_taken),
-                store.read_queue.eq(walk.read_queue >> 1),
-                store.read_pointer.eq(walk.read_pointer),
-                walk.descriptor.eq(store.read_descriptor),
-                store.take_en.eq(walk.take_en),
-                store.take_queue.eq(walk.take_queue >> 1),
-                store.take_pointer.eq(walk.take_pointer),
+                walk.write_en.eq(fetch.write_en),
+                walk.write_queue.eq(fetch.write_queue),
+                walk.write_pointer.eq(fetch.write_pointer),
+                walk.write_descriptor.eq(fetch.write_descriptor),
+                walk.commit_en.eq(fetch.commit_en),
+                walk.commit_pointer.eq(fetch.commit_pointer),
+                walk.taken_queue.eq(fetch.taken_queue),
+                getattr(fetch, f"taken_{path}").eq(walk.taken),
+                walk.packed.eq(self.features.packed),
+                walk.pause.eq(self.pause),
             ]
             wiring.connect(m, walk.rearm, getattr(scheduler, f"rearm_{2 + path}"))
-            read_client(f"{name}_tables", walk.table_request, walk.table_packet)
             lookup(f"walk_{name}", walk.lookup)
+            if config.indirect:
+                read_client(f"{name}_tables", walk.table_request, walk.table_packet)
+        if "jumps" in read_clients(config):
+            m.submodules.jumps = jumps = JumpReads(width, paths)
+            read_client("jumps", jumps.read_request, jumps.read_packet)
+            for path, walk in enumerate(walks):
+                wiring.connect(m, walk.jump_request, getattr(jumps, f"request_{path}"))
+                wiring.connect(m, getattr(jumps, f"answer_{path}"), walk.jump_answer)
 
         # Transmit: virtqueues with descriptors are served in turn.
         m.d.comb += [
@@ -225,7 +267,7 @@ class VirtqueueEngine(wiring.Component):
         join(self.writable, scatter.packet)
         write_client("payload", scatter.request, scatter.write_packet, scatter.done)
 
-        # Used descriptors, event suppression, interrupt.
+        # Used buffers, event suppression, interrupt.
         wiring.connect(m, scatter.completion, used.completion_0)
         wiring.connect(m, gather.completion, used.completion_1)
         write_client("used", used.request, used.packet, used.done)
@@ -236,6 +278,8 @@ class VirtqueueEngine(wiring.Component):
         lookup("event", event.lookup)
         join(self.interrupt, event.interrupt)
 
+        self._rest(m, walks, scheduler, fetch, gather, scatter, used, event)
+
         inside = Signal(16)
         entered = [
             walk.buffer.valid & walk.buffer.ready & ~walk.buffer.payload.absent for walk in walks
@@ -243,14 +287,12 @@ class VirtqueueEngine(wiring.Component):
         left = [port.valid & port.ready for port in (used.completion_0, used.completion_1)]
         m.d.sync += inside.eq(inside + entered[0] + entered[1] - left[0] - left[1])
         m.d.comb += [
-            used.features.packed.eq(1),
-            event.features.packed.eq(1),
             used.busy.eq(inside != 0),
             used.crowded.eq(self.crowded),
             self.failed.eq(Cat(fetch.failed, gather.failed, scatter.failed, event.failed).any()),
             self.transmit_dropped.eq(gather.dropped),
             self.receive_dropped.eq(scatter.dropped),
-            self.busy.eq(stores[0].busy),
+            self.busy.eq(walks[0].busy),
         ]
 
         def moves(port):
@@ -272,3 +314,25 @@ class VirtqueueEngine(wiring.Component):
             self.events.event_received.eq(moves(event.packet)),
         ]
         return m
+
+    def _rest(self, m, walks, scheduler, fetch, gather, scatter, used, event) -> None:
+        """Coming to rest, and forgetting a virtqueue."""
+        quiet = Cat(*(walk.resting for walk in walks), gather.idle, scatter.idle)
+        # What passes from one to another may be seen by neither for a cycle or two.
+        still = Signal(range(_STILL + 1))
+        with m.If(~self.pause | ~Cat(quiet, used.idle, event.idle).all()):
+            m.d.sync += still.eq(0)
+        with m.Elif(~self.rested):
+            m.d.sync += still.eq(still + 1)
+        m.d.comb += self.rested.eq(still == _STILL)
+        m.d.comb += [
+            scheduler.hold.eq(self.hold),
+            self.fetch_idle.eq(fetch.idle),
+            *(part.features.eq(self.features) for part in (fetch, used, event)),
+        ]
+        # The event check has nothing to forget of a virtqueue that is at rest.
+        for part in (*walks, fetch, used):
+            m.d.comb += [
+                part.forget.eq(self.forget),
+                part.forget_queue.eq(self.forget_queue),
+            ]
