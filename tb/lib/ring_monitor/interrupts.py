@@ -1,0 +1,134 @@
+"""Whether interrupts come when they are due, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lib.ring_monitor.breach import DEVICE, Report
+from lib.ring_monitor.queue import Mode, QueueState, WatchedQueue, passes
+from virtio_model.spec.pci import NO_VECTOR
+
+__all__ = ["Interrupts"]
+
+
+@dataclass
+class _Account:
+    """One virtqueue: how far it was when last told of, and what is owed or allowed."""
+
+    vector: int
+    told: int = 0
+    due: float | None = None
+    allowed: list[float] = field(default_factory=list)
+
+
+class Interrupts:
+    """Used buffer notifications by MSI-X.
+
+    A used entry that passes what the driver asks for allows one interrupt, and makes one due
+    within `limit`. If the driver changes its wishes meanwhile both outcomes are right: what was
+    due is so no longer, what passes by the new wishes is allowed. One interrupt speaks for all
+    that its virtqueues have used by then. `quiet(vector)` tells that a vector cannot be sent now
+    (masked, MSI-X off, bus master off).
+    """
+
+    def __init__(
+        self, report: Report, limit: float | None, quiet: Callable[[int], bool] = lambda _: False
+    ) -> None:
+        self.report = report
+        self.limit = limit
+        self.quiet = quiet
+        self.enabled = True
+        self.config_vector = NO_VECTOR
+        self._accounts: dict[WatchedQueue, _Account] = {}
+
+    def open(self, queue: WatchedQueue, vector: int) -> None:
+        """A virtqueue was enabled."""
+        self._accounts[queue] = _Account(vector)
+
+    def close(self, queue: WatchedQueue) -> None:
+        """A virtqueue is no more."""
+        self._accounts.pop(queue, None)
+
+    def map(self, index: int, vector: int) -> None:
+        """The driver gave a virtqueue another vector."""
+        for queue, account in self._accounts.items():
+            if queue.index == index:
+                account.vector, account.due = vector, None
+
+    def forget(self, queue: WatchedQueue) -> None:
+        """A virtqueue was reset: nothing is allowed for it any more."""
+        account = self._accounts[queue]
+        account.told, account.due, account.allowed = queue.used, None, []
+
+    def used(self, queue: WatchedQueue, old: int, new: int) -> None:
+        """The device used buffers."""
+        account = self._accounts[queue]
+        if passes(queue.driver_wishes(), queue.circle, old, new):
+            now = self.report.now()
+            account.allowed.append(now)
+            if account.due is None and account.vector != NO_VECTOR:
+                account.due = now
+
+    def wished(self, queue: WatchedQueue) -> None:
+        """The driver wrote its wishes."""
+        account = self._accounts.get(queue)
+        if account is None or queue.used == account.told:
+            return
+        if passes(queue.driver_wishes(), queue.circle, account.told, queue.used):
+            account.allowed.append(self.report.now())
+        else:
+            account.due = None
+
+    def interrupt(self, vector: int) -> None:
+        """The device sent an interrupt."""
+        mine = [(q, a) for q, a in self._accounts.items() if a.vector == vector]
+        self._age(mine)
+        allowed = [account for _, account in mine if account.allowed]
+        if allowed:
+            min(allowed, key=lambda account: account.allowed[0]).allowed.pop(0)
+        elif not mine and vector != self.config_vector:
+            self.report.add(
+                DEVICE, "pci-usednotif-01", None, f"interrupt by vector {vector}, which is unmapped"
+            )
+        elif vector != self.config_vector and not any(queue.lost for queue, _ in mine):
+            self._unwanted(*mine[0])
+        for queue, account in mine:
+            account.told, account.due = queue.used, None
+
+    def _unwanted(self, queue: WatchedQueue, account: _Account) -> None:
+        if queue.state is QueueState.RESET:
+            queue.device_breach("basic-vqreset-01", "interrupt behind the reset of the virtqueue")
+            return
+        if queue.used == account.told:
+            queue.device_breach(queue.rows["due"], "interrupt, but nothing was used before")
+            return
+        event = queue.driver_wishes()
+        name = "silence event" if event.mode is Mode.EVENT else "silence"
+        queue.device_breach(queue.rows[name], "interrupt against the driver's event suppression")
+
+    def _age(self, accounts: list[tuple[WatchedQueue, _Account]]) -> None:
+        """What was allowed long ago is no more."""
+        now = self.report.now()
+        for _, account in accounts:
+            if self.quiet(account.vector):
+                account.allowed = [now for _ in account.allowed]
+                account.due = None if account.due is None else now
+            elif self.limit is not None:
+                account.allowed = [t for t in account.allowed if t >= now - self.limit]
+
+    def tick(self) -> None:
+        """Look whether one is overdue."""
+        if self.limit is None or not self.enabled:
+            return
+        now = self.report.now()
+        for queue, account in self._accounts.items():
+            if account.due is None or now - account.due <= self.limit:
+                continue
+            if self.quiet(account.vector) or queue.lost or queue.state is not QueueState.ENABLED:
+                account.due = now
+                continue
+            event = queue.driver_wishes()
+            name = "due event" if event.mode is Mode.EVENT else "due"
+            queue.device_breach(queue.rows[name], f"no interrupt since {account.due:g}")
+            account.due = None

@@ -1,0 +1,94 @@
+"""Whether the driver's available buffer notifications are right [virtio 1.4 §2.9, §4.1.5.2]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lib.ring_monitor.breach import DRIVER, Report
+from lib.ring_monitor.queue import Mode, WatchedQueue, passes
+from virtio_model.spec.features import Feature
+
+__all__ = ["Kicks"]
+
+
+@dataclass
+class _Account:
+    """One virtqueue: how far it was at the last kick, and whether one is owed or allowed."""
+
+    kicked: int = 0
+    allowed: bool = False
+    due: float | None = None
+    places: set[int] = field(default_factory=set)
+
+
+class Kicks:
+    """Doorbells as the device gets them.
+
+    They are posted: the driver may be further when one arrives, so its data may be any position
+    since the kick before. `limit` is the time within which a kick that the device asks for has
+    to come; None: a driver may take any time.
+    """
+
+    def __init__(self, report: Report, limit: float | None) -> None:
+        self.report = report
+        self.limit = limit
+        self._accounts: dict[WatchedQueue, _Account] = {}
+
+    def open(self, queue: WatchedQueue) -> None:
+        """A virtqueue was enabled."""
+        self._accounts[queue] = _Account(places={queue.kick_data()})
+
+    def close(self, queue: WatchedQueue) -> None:
+        """A virtqueue is no more."""
+        self._accounts.pop(queue, None)
+
+    def added(self, queue: WatchedQueue, old: int, new: int) -> None:
+        """The driver made buffers available."""
+        account = self._accounts.get(queue)
+        if account is None:
+            return
+        account.places.add(queue.kick_data())
+        if passes(queue.device_wishes(), queue.circle, old, new):
+            account.allowed = True
+            if account.due is None:
+                account.due = self.report.now()
+
+    def wished(self, queue: WatchedQueue) -> None:
+        """The device wrote its wishes."""
+        account = self._accounts.get(queue)
+        if account is None or queue.avail == account.kicked:
+            return
+        if passes(queue.device_wishes(), queue.circle, account.kicked, queue.avail):
+            account.allowed = True
+        else:
+            account.due = None
+
+    def kick(self, queue: WatchedQueue, data: int | None) -> None:
+        """A doorbell for a virtqueue arrived, with the upper half `data` if there is one."""
+        account = self._accounts[queue]
+        if queue.lost:
+            return
+        if data is not None and data not in account.places:
+            row = "fact-drv-notify-01"
+            if queue.has(Feature.RING_PACKED):
+                row = "drv-packed-desc-03"
+            queue.driver_breach(row, f"kick data {data:#06x}, now {queue.kick_data():#06x}")
+        if queue.avail != account.kicked and not account.allowed:
+            event = queue.device_wishes()
+            name = "kick silence event" if event.mode is Mode.EVENT else "kick silence"
+            queue.driver_breach(queue.rows[name], "kick against the device's event suppression")
+        account.kicked, account.allowed, account.due = queue.avail, False, None
+        account.places = {queue.kick_data()}
+
+    def tick(self) -> None:
+        """Look whether one is overdue."""
+        if self.limit is None:
+            return
+        now = self.report.now()
+        for queue, account in self._accounts.items():
+            if account.due is None or now - account.due <= self.limit or queue.lost:
+                continue
+            event = queue.device_wishes()
+            name = "kick due event" if event.mode is Mode.EVENT else "kick due"
+            self.report.add(DRIVER, queue.rows[name], queue.index, f"no kick since {account.due:g}")
+            account.due = None

@@ -1,0 +1,86 @@
+"""The ring monitor: silent while both sides keep the rules, in every format and feature."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ring_monitor_rig import Watched
+
+from lib.ring_monitor import RingMonitor
+from virtio_model.memory import GuestMemory
+
+FORMATS = pytest.mark.parametrize("packed", [True, False], ids=["packed", "split"])
+PIECES = st.lists(st.integers(1, 300), max_size=3)
+
+
+@FORMATS
+@given(
+    seed=st.integers(0, 1 << 30),
+    bits=st.integers(0, 3),
+    event_idx=st.booleans(),
+    in_order=st.booleans(),
+    any_order=st.booleans(),
+    steps=st.lists(
+        st.tuples(st.sampled_from("aaatttcccppnkei"), PIECES, PIECES, st.booleans()), max_size=60
+    ),
+)
+@settings(max_examples=80)
+def test_clean_traffic(
+    packed: bool,
+    seed: int,
+    bits: int,
+    event_idx: bool,
+    in_order: bool,
+    any_order: bool,
+    steps: list[tuple[str, list[int], list[int], bool]],
+) -> None:
+    """Driver model and golden device break no rule, whatever they do one after the other."""
+    rig = Watched(
+        1 << bits,
+        packed=packed,
+        seed=seed,
+        event_idx=event_idx,
+        in_order=in_order,
+        any_order=any_order and not in_order,
+    )
+    for step, readable, writable, indirect in steps:
+        segments = len(readable) + len(writable)
+        if step == "a" and 0 < segments <= rig.size:
+            if rig.driver.free_slots >= segments:
+                rig.add(readable, writable, indirect)
+                rig.kick()
+        elif step == "t":
+            rig.take()
+        elif step == "c":
+            rig.complete()
+            rig.notify()
+        elif step == "p":
+            rig.poll()
+        elif step == "n":
+            rig.driver.disable_interrupts()
+        elif step == "i":
+            rig.driver.enable_interrupts()
+        elif step == "k":
+            rig.kick()
+        elif step == "e":
+            rig.device.enable_notifications(len(readable) % 2 == 0)
+    while rig.take():
+        pass
+    while rig.complete():
+        rig.notify()
+    rig.monitor.finish().check()
+    rig.drain()
+
+
+def test_the_monitor_lets_go() -> None:
+    """After `finish` memory is as it was, and nothing more is reported."""
+    memory = GuestMemory(1 << 16, raise_faults=False)
+    monitor = RingMonitor(memory)
+    memory.device_read(0, 4)
+    assert monitor.finish().rows == {"basic-status-01"}
+    count = monitor.report.count
+    memory.device_write(0, b"1234")
+    memory.write(0, b"1234")
+    assert memory.read(0, 4) == b"1234"
+    assert monitor.report.count == count
