@@ -5,6 +5,7 @@ from amaranth.lib import data, enum
 
 __all__ = [
     "BLOCK",
+    "WINDOWS",
     "RingReadKind",
     "SplitDescriptor",
     "WindowEntry",
@@ -22,6 +23,11 @@ BLOCK = 16
 A *place* is a descriptor's block (12 bits) and its offset inside it (4 bits): its index plus
 bits 7 to 4 of the table's address.
 """
+
+
+WINDOWS = 4
+"""Blocks that are held at a time, some of them being loaded; more than two, for short ones and
+long ones alternate."""
 
 
 class SplitDescriptor(data.Struct):
@@ -131,7 +137,13 @@ def split_ticket(pointer_bits: int) -> data.StructLayout:
 
 def loaded_ticket(pointer_bits: int) -> data.StructLayout:
     """A ticket whose descriptors are in ``window``; ``error``: they could not be read."""
-    return data.StructLayout({"ticket": split_ticket(pointer_bits), "window": 1, "error": 1})
+    return data.StructLayout(
+        {
+            "ticket": split_ticket(pointer_bits),
+            "window": unsigned((WINDOWS - 1).bit_length()),
+            "error": 1,
+        }
+    )
 
 
 def available_state() -> data.StructLayout:

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..lib.stream import StreamFIFO
 from ..types.virtqueue import Descriptor
-from .split_records import WindowEntry, loaded_ticket, resolve_state
+from .split_records import WINDOWS, WindowEntry, loaded_ticket, resolve_state
 from .split_states import SplitStates
 
 __all__ = ["SplitResolve"]
@@ -63,7 +63,7 @@ class SplitResolve(wiring.Component):
         super().__init__(
             {
                 "loaded": In(stream.Signature(loaded_ticket(self.pointer_bits))),
-                "window": Out(1),
+                "window": Out(range(WINDOWS)),
                 "offset": Out(4),
                 "entry": In(WindowEntry),
                 "free": Out(1),
@@ -95,7 +95,7 @@ class SplitResolve(wiring.Component):
 
         incoming = self.loaded.payload.ticket
         ticket = Signal(incoming.shape())
-        window = Signal()
+        window = Signal(range(WINDOWS))
         now = data.View(layout, Signal(layout))
         cursor = Signal(4)
         heads_left = Signal(5)  # behind the one at the cursor

@@ -8,13 +8,13 @@ from amaranth.lib.wiring import In, Out
 from ..lib.stream import StreamFIFO
 from ..types.packet import packet_stream
 from .descriptor_stream import DescriptorStream
-from .split_records import BLOCK, SplitDescriptor, WindowEntry, loaded_ticket, split_ticket
+from .split_records import BLOCK, WINDOWS, SplitDescriptor, WindowEntry, loaded_ticket, split_ticket
 
 __all__ = ["SplitWindow"]
 
 
 class SplitWindow(wiring.Component):
-    """Two windows of 16 descriptors: one is loaded while chains are taken from the other.
+    """Four windows of 16 descriptors: some are loaded while chains are taken from another.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class SplitWindow(wiring.Component):
                 "ticket": In(stream.Signature(split_ticket(self.pointer_bits))),
                 "packet": In(packet_stream(width)),
                 "loaded": Out(stream.Signature(loaded_ticket(self.pointer_bits))),
-                "window": In(1),
+                "window": In(range(WINDOWS)),
                 "offset": In(4),
                 "entry": Out(WindowEntry),
                 "free": In(1),
@@ -58,18 +58,18 @@ class SplitWindow(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.store = store = Memory(shape=WindowEntry, depth=2 * BLOCK, init=[])
+        m.submodules.store = store = Memory(shape=WindowEntry, depth=WINDOWS * BLOCK, init=[])
         m.submodules.descriptors = descriptors = DescriptorStream(self.width)
-        m.submodules.waiting = waiting = StreamFIFO(self.loaded.payload.shape(), 2)
+        m.submodules.waiting = waiting = StreamFIFO(self.loaded.payload.shape(), WINDOWS)
         wiring.connect(m, wiring.flipped(self.packet), descriptors.packet)
         wiring.connect(m, waiting.output, wiring.flipped(self.loaded))
         write, read = store.write_port(), store.read_port(domain="comb")
         m.d.comb += [read.addr.eq(Cat(self.offset, self.window)), self.entry.eq(read.data)]
 
         # Tickets in a window; no packet is begun without one.
-        used = Signal(range(3))
+        used = Signal(range(WINDOWS + 1))
         full = Signal()
-        window = Signal()
+        window = Signal(range(WINDOWS))
         offset = Signal(4)  # in the block, behind the ticket's first
         ends = Signal()
         ticket = self.ticket.payload
@@ -82,11 +82,11 @@ class SplitWindow(wiring.Component):
             self.idle.eq(used == 0),
         ]
         with m.If(ends & ~self.free):
-            m.d.sync += [used.eq(used + 1), full.eq(used == 1)]
+            m.d.sync += [used.eq(used + 1), full.eq(used == WINDOWS - 1)]
         with m.If(~ends & self.free):
             m.d.sync += [used.eq(used - 1), full.eq(0)]
         with m.If(ends):
-            m.d.sync += [offset.eq(0), window.eq(~window)]
+            m.d.sync += [offset.eq(0), window.eq(window + 1)]
         with m.Elif(source.valid & source.ready):
             m.d.sync += offset.eq(offset + 1)
 
