@@ -248,7 +248,8 @@ def test_scheduler(queues: int) -> None:
         name=f"scheduler_{queues}",
         testcase=[
             "every_reason_gets_its_look", "doorbells_coalesce", "nothing_before_driver_ok",
-            "nothing_new_while_held", "virtqueues_take_turns", "an_idle_list_costs_one_cycle",
+            "nothing_new_while_held",
+            "virtqueues_take_turns", "an_idle_list_costs_one_cycle",
         ],
         params={"queues": queues},
     )  # fmt: skip

@@ -23,7 +23,7 @@ class SplitAsk(wiring.Component):
     index : 1
         Strobe: read ``avail.idx``.
     heads, chain : 1
-        Strobe, one of them, one cycle after ``index`` or alone: read ``count`` entries from
+        Strobe, one of them, after ``index`` or alone: read ``count`` entries from
         ``slot`` on, or go on with a chain.
     driver_area, slot, count, read_as
         Held from the strobes until ``done``; ``count`` from the cycle after its strobe.

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..lib.stream import StreamFIFO
+from ..lib.stream import SkidBuffer, StreamFIFO
 from ..types.packet import packet_stream
 from ..types.virtqueue import QueueLookup
 from .entry_stream import EntryStream
@@ -107,15 +107,14 @@ class SplitAvailable(wiring.Component):
         with m.Else():
             m.d.comb += states.write_data.streak.eq(known.streak >> 1)
 
-        entry = self.entry.payload
-        free = Signal()
-        m.d.comb += free.eq(~self.entry.valid | self.entry.ready)
-        with m.If(self.entry.ready):
-            m.d.sync += self.entry.valid.eq(0)
+        m.submodules.leaving = leaving = SkidBuffer(self.entry.payload.shape())
+        wiring.connect(m, leaving.output, wiring.flipped(self.entry))
+        entry = leaving.input.payload
+        free = leaving.input.ready
 
         def hand_on(*, place, chain, bad, lost, last):
-            m.d.sync += [
-                self.entry.valid.eq(1),
+            m.d.comb += [
+                leaving.input.valid.eq(1),
                 entry.queue.eq(read.queue),
                 entry.epoch.eq(read.epoch),
                 entry.limit.eq(read.limit),

@@ -8,7 +8,7 @@ from ..types.dma import ReadRequest
 from ..types.virtqueue import QueueLookup, SuppressionUpdate, WorkItem
 from .split_ask import SplitAsk
 from .split_notify import SplitNotify
-from .split_records import BLOCK, available_state, resolve_state, ring_read
+from .split_records import BLOCK, available_state, issue_state, resolve_state, ring_read
 from .split_states import SplitStates
 
 __all__ = ["SplitIssue"]
@@ -59,8 +59,8 @@ class SplitIssue(wiring.Component):
     idle : 1
         No look is going on.
 
-    Five to seven cycles a look; the reads overlap. From ``work`` to ``request`` three cycles for
-    the index, four for heads.
+    Six to eight cycles a look; the reads overlap. From ``work`` to ``request`` three cycles for
+    the index, five for heads.
     """
 
     def __init__(self, queues: int, paths: int, depth: int, *, event_idx: bool = True):
@@ -92,22 +92,9 @@ class SplitIssue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # The next position to ask for, whether the last index read asked for is `asked`, has
-        # heads been asked for since (`moved`), and is `chained` the last rest of a chain asked for.
-        own_layout = data.StructLayout(
-            {
-                "position": 16,
-                "epoch": 1,
-                "asked": 1,
-                "doorbell": 1,
-                "moved": 1,
-                "chained": 1,
-                "halted": 1,
-            }
-        )
+        own_layout = issue_state()
         m.submodules.own = own = SplitStates(own_layout, self.queues)
         m.submodules.notify = notify = SplitNotify(self.queues, event_idx=self.with_event_idx)
-        known = self.available
         state = self.state
         config = self.lookup.config
 
@@ -128,7 +115,7 @@ class SplitIssue(wiring.Component):
                 with m.Case(path):
                     m.d.comb += taken.eq(getattr(self, f"taken_{path}"))
 
-        # Looked up in one cycle, measured in the second, decided in the third.
+        # Looked up in one cycle, measured in the second, counted, then decided.
         base = Signal(own_layout)
         seen = Signal(available_state())
         rest = Signal(resolve_state(self.pointer_bits))
@@ -144,7 +131,6 @@ class SplitIssue(wiring.Component):
         in_flight = Signal(self.pointer_bits)
         fits = Signal(self.pointer_bits)
         to_end = Signal(range(BLOCK + 1))
-        # Decided.
         then = Signal(own_layout)
         count = Signal(range(BLOCK + 1))
         goes_on = Signal()
@@ -181,28 +167,22 @@ class SplitIssue(wiring.Component):
             ),
         ]
 
+        # Counted.
         most = Signal(range(BLOCK + 1))
-        known_heads = Signal(range(BLOCK + 1))
-        heads = Signal(range(BLOCK + 1))
         free_heads = Signal(self.pointer_bits)
+        alone = Signal()
         continues = Signal()
         broken = Signal()
+        heads = Signal(range(BLOCK + 1))
+        known_heads = Mux(ahead[4:].any(), BLOCK, ahead[:4])
         m.d.comb += [
-            broken.eq((ahead > size) | (unbegun > size)),
-            continues.eq(
-                rest.open & (in_flight == 0) & (base.chained == rest.chained) & (room != 0)
-            ),
-            known_heads.eq(Mux(ahead[4:].any(), BLOCK, ahead[:4])),
-            most.eq(Mux(known_heads < to_end, known_heads, to_end)),
-            free_heads.eq(Mux(fits > in_flight, fits - in_flight, 0)),
             # Whole pieces, while there is something in flight that will lead to another look.
-            heads.eq(Mux(free_heads >= most, most, Mux(in_flight == 0, free_heads, 0))),
+            heads.eq(Mux(free_heads >= most, most, Mux(alone, free_heads, 0))),
         ]
         fetches = ~continues & ~broken & ~base.halted & (heads != 0)
-        rearm_payload = self.rearm.payload
         read = ask.read_as
         m.d.comb += [
-            rearm_payload.eq(queue),
+            self.rearm.payload.eq(queue),
             notify.device_area.eq(device_area),
             notify.size.eq(size),
             notify.flood.eq((seen.streak == 3) & (ahead != 0)),
@@ -245,7 +225,7 @@ class SplitIssue(wiring.Component):
                 m.d.comb += notify.look.eq(1)
                 m.d.sync += [
                     base.eq(start),
-                    seen.eq(known),
+                    seen.eq(self.available),
                     rest.eq(state),
                     limit.eq(taken + self.depth - 1),
                     room.eq(self.depth - 1 - (state.pointer - taken)[: self.pointer_bits]),
@@ -269,9 +249,20 @@ class SplitIssue(wiring.Component):
                     asked_index.eq(reads_index),
                 ]
                 m.d.comb += ask.index.eq(reads_index & enabled)
-                m.next = "DECIDE"
+                m.next = "COUNT"
                 with m.If(~enabled):
                     m.next = "IDLE"
+            with m.State("COUNT"):
+                m.d.sync += [
+                    most.eq(Mux(known_heads < to_end, known_heads, to_end)),
+                    free_heads.eq(Mux(fits > in_flight, fits - in_flight, 0)),
+                    alone.eq(in_flight == 0),
+                    broken.eq((ahead > size) | (unbegun > size)),
+                    continues.eq(
+                        rest.open & (in_flight == 0) & (base.chained == rest.chained) & (room != 0)
+                    ),
+                ]
+                m.next = "DECIDE"
             with m.State("DECIDE"):
                 m.d.comb += [
                     notify.decide.eq(1),
@@ -280,7 +271,7 @@ class SplitIssue(wiring.Component):
                 ]
                 m.d.sync += [
                     count.eq(heads),
-                    goes_on.eq((fetches & (ahead != heads)) | (continues & (ahead != 0))),
+                    goes_on.eq((fetches | continues) & (ahead != Mux(fetches, heads, 0))),
                     self.failed.eq(broken & ~base.halted),
                     then.halted.eq(broken | base.halted),
                     then.moved.eq(then.moved | fetches),

@@ -41,8 +41,8 @@ class SplitNotify(wiring.Component):
     position
         The next position that would be asked for. From the cycle after ``look``.
     decide : 1
-        Strobe, two cycles after ``look``; with it ``flood``, ``dry``, ``event_idx`` (it was
-        negotiated), ``device_area`` and ``size`` count. ``flood``: many buffers are known and
+        Strobe, two cycles after ``look`` or later; with it ``flood``, ``dry``, ``event_idx`` (it
+        was negotiated), ``device_area`` and ``size`` count. ``flood``: many buffers are known and
         more were found each time. ``dry``: none is known, and no one is asking.
     done : 1
         What was decided is on its way; from the cycle after ``decide``.

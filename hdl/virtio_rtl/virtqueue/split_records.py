@@ -10,6 +10,7 @@ __all__ = [
     "SplitDescriptor",
     "WindowEntry",
     "available_state",
+    "issue_state",
     "loaded_ticket",
     "resolve_state",
     "ring_read",
@@ -142,6 +143,27 @@ def loaded_ticket(pointer_bits: int) -> data.StructLayout:
             "ticket": split_ticket(pointer_bits),
             "window": unsigned((WINDOWS - 1).bit_length()),
             "error": 1,
+        }
+    )
+
+
+def issue_state() -> data.StructLayout:
+    """What ``SplitIssue`` knows of a virtqueue.
+
+    ``position``: the next one to ask for, in ``epoch``. ``asked`` and ``chained`` change with every
+    read of ``avail.idx`` and every rest of a chain asked for. ``doorbell``: one was not heard yet;
+    ``moved``: heads were asked for behind the last read of ``avail.idx``; ``halted``: that was
+    impossible.
+    """
+    return data.StructLayout(
+        {
+            "position": 16,
+            "epoch": 1,
+            "asked": 1,
+            "doorbell": 1,
+            "moved": 1,
+            "chained": 1,
+            "halted": 1,
         }
     )
 

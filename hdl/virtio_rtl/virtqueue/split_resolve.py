@@ -1,11 +1,12 @@
 """Follows chains of the split virtqueue into the read-ahead store."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..lib.stream import StreamFIFO
 from ..types.virtqueue import Descriptor
+from .split_estimate import chain_class, next_estimate
 from .split_records import WINDOWS, WindowEntry, loaded_ticket, resolve_state
 from .split_states import SplitStates
 
@@ -95,18 +96,17 @@ class SplitResolve(wiring.Component):
 
         incoming = self.loaded.payload.ticket
         ticket = Signal(incoming.shape())
-        window = Signal(range(WINDOWS))
-        now = data.View(layout, Signal(layout))
+        window = Signal.like(self.window)
+        now = Signal(layout)
         cursor = Signal(4)
         heads_left = Signal(5)  # behind the one at the cursor
         room = Signal(self.pointer_bits)
         length = Signal(3)  # of the chain so far, saturated
         # What becomes of the ticket.
-        rewinds = Signal()
-        overflows = Signal()
-        ended = Signal()  # a chain ended
+        rewinds, overflows, ended = Signal(), Signal(), Signal()
         longest = Signal(2)
         error = Signal()
+        others = Cat(*(ticket.offsets[i] for i in range(1, 16)))  # behind the next one
         m.d.comb += [
             states.read_queue.eq(incoming.queue),
             states.see_queue.eq(self.state_queue),
@@ -118,10 +118,8 @@ class SplitResolve(wiring.Component):
         ]
 
         entry = self.entry
-        head_index = Signal(16)
-        chain_id = Signal(16)
-        longer = Signal(3)
-        kind = Signal(2)
+        chain_id, head_index = Signal(16), Signal(16)
+        longer, kind = Signal(3), Signal(2)
         full = room == 0
         faulty = (entry.next & (entry.indirect | entry.beyond)) | (
             now.open & (now.slots == ticket.size)
@@ -130,19 +128,18 @@ class SplitResolve(wiring.Component):
             head_index.eq(Cat(cursor, ticket.block) - ticket.area),
             chain_id.eq(Mux(now.open, now.id, head_index)),
             longer.eq(Mux(length == 7, 7, length + 1)),
-            kind.eq(Mux(longer > 4, 3, Mux(longer > 2, 2, longer > 1))),
+            kind.eq(chain_class(longer)),
         ]
         stored = self.write_descriptor
         m.d.sync += [
             self.write_en.eq(0),
             self.write_queue.eq(ticket.queue),
             self.write_pointer.eq(now.pointer),
-            stored.address.eq(entry.address),
-            stored.length.eq(entry.length),
+            *(
+                getattr(stored, name).eq(getattr(entry, name))
+                for name in ("address", "length", "next", "write", "indirect")
+            ),
             stored.id.eq(chain_id),
-            stored.next.eq(entry.next),
-            stored.write.eq(entry.write),
-            stored.indirect.eq(entry.indirect),
             self.commit_en.eq(0),
             self.failed.eq(0),
         ]
@@ -157,17 +154,10 @@ class SplitResolve(wiring.Component):
                 ended.eq(1),
             ]
 
-        def load():
-            """Another ticket, if there is one."""
-            with m.If(self.loaded.valid & ~states.busy):
-                m.next = "LOAD"
-            with m.Else():
-                m.next = "IDLE"
-
         # The store is full with little but this chain: the walker must make room in its midst.
         crowded = Signal()
-        result = data.View(layout, Signal(layout))
-        estimate_max = min(self.batch.bit_length() - 1, 3)
+        most = min(self.batch.bit_length() - 1, 3)
+        result = Signal(layout)
         m.d.comb += [
             crowded.eq(
                 now.open
@@ -178,16 +168,12 @@ class SplitResolve(wiring.Component):
             result.eq(now),
             result.epoch.eq(now.epoch ^ rewinds),
             result.chained.eq(now.chained ^ (ticket.heads == 0)),
+            result.estimate.eq(
+                next_estimate(now.estimate, most, longest=longest, ended=ended, overflows=overflows)
+            ),
         ]
         with m.If(crowded):
             m.d.comb += [result.committed.eq(now.pointer), result.parted.eq(1)]
-        with m.If((longest > now.estimate) & (now.estimate < estimate_max)):
-            m.d.comb += result.estimate.eq(Mux(longest > estimate_max, estimate_max, longest))
-        with m.Elif(overflows & (now.estimate < estimate_max)):
-            m.d.comb += result.estimate.eq(now.estimate + 1)
-        with m.Elif(ended & (longest < now.estimate)):
-            m.d.comb += result.estimate.eq(now.estimate - 1)
-
         m.d.sync += self.commit_pointer.eq(result.committed)
         known = states.read_data
         at = known.place
@@ -195,7 +181,8 @@ class SplitResolve(wiring.Component):
         comes_in = (at[4:] == incoming.block) & (behind < incoming.count)
         with m.FSM(name="split_resolve") as fsm:
             with m.State("IDLE"):
-                load()
+                with m.If(self.loaded.valid & ~states.busy):
+                    m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.comb += self.loaded.ready.eq(1)
                 m.d.sync += [
@@ -270,7 +257,7 @@ class SplitResolve(wiring.Component):
                         m.d.sync += [
                             heads_left.eq(heads_left - 1),
                             cursor.eq(ticket.offsets[0]),
-                            ticket.offsets.eq(Cat(*(ticket.offsets[i] for i in range(1, 16)))),
+                            ticket.offsets.eq(others),
                         ]
                         with m.If(heads_left == 0):
                             m.next = "SETTLE"
@@ -298,16 +285,13 @@ class SplitResolve(wiring.Component):
                         self.commit_en.eq(ended | crowded),
                         self.failed.eq(error & ~now.halted),
                     ]
-                    load()
+                    m.next = "IDLE"
+                    with m.If(self.loaded.valid):
+                        m.next = "LOAD"
 
+        leaving = rearms.output.valid | commits.output.valid
         m.d.comb += [
-            self.idle.eq(
-                fsm.ongoing("IDLE")
-                & ~states.busy
-                & ~self.loaded.valid
-                & ~rearms.output.valid
-                & ~commits.output.valid
-            ),
+            self.idle.eq(fsm.ongoing("IDLE") & ~(states.busy | self.loaded.valid | leaving)),
             states.queue.eq(ticket.queue),
             states.write_data.eq(result),
             states.forget.eq(self.forget),
