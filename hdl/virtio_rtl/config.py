@@ -33,7 +33,7 @@ class DeviceConfig:
     queue_pairs
         Receive and transmit virtqueue pairs, 1 to 256.
     queue_size_max
-        Largest virtqueue size, 1 to 32768.
+        Largest virtqueue size, 1 to 32768; a power of two if split virtqueues are built.
     msix_vectors
         MSI-X table size, 2 to 1024 (what BAR 0 has room for).
     read_tags
@@ -139,6 +139,12 @@ class DeviceConfig:
             "rings",
             self.rings,
             '("split", "packed"), ("split",) or ("packed",)',
+        )
+        _require(
+            "split" not in self.rings or self.queue_size_max.bit_count() == 1,
+            "queue_size_max",
+            self.queue_size_max,
+            "a power of two, for a split virtqueue starts with it",
         )
         octets = self.mac.split(":")
         _require(

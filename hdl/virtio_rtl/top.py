@@ -4,6 +4,8 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from virtio_model.spec.features import Feature, mask
+
 from .config import DeviceConfig
 from .device import net
 from .dma.read_engine import ReadEngine
@@ -54,6 +56,18 @@ COUNTERS = (
     Counter("virtqueue_failed", "buffers that broke a rule, or virtqueue accesses that failed"),
 )
 """Counters in the vendor region of BAR 0, behind those of the transport."""
+
+_NOT_WIRED = mask(
+    (
+        Feature.EVENT_IDX,
+        Feature.IN_ORDER,
+        Feature.NOTIFICATION_DATA,
+        Feature.NOTIF_CONFIG_DATA,
+        Feature.RING_RESET,
+        Feature.SUSPEND,
+    )
+)
+"""Features that the virtqueue engine does not serve yet; nor does it have split virtqueues."""
 
 _CODE_COUNTERS = {
     DMAError.UNSUPPORTED_REQUEST: "read_unsupported",
@@ -124,8 +138,8 @@ class VirtioDevice(wiring.Component):
         # Virtio.
         m.submodules.transport = transport = PCITransport(
             config,
-            offered=net.OFFERED,
-            required=net.REQUIRED,
+            offered=net.offered(config) & ~_NOT_WIRED,
+            required=net.required(config) | mask([Feature.RING_PACKED]),
             readers=len(LOOKUPS),
             counters=COUNTERS,
         )

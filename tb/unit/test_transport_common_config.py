@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
-from common_config_bench import Bench, WithTable, negotiate_words
+from common_config_bench import Bench, negotiate_words, run
 from transport_helper import (
     ACKNOWLEDGE,
+    BASE,
     CSUM,
     CTRL_VQ,
     DRIVER,
@@ -21,12 +23,12 @@ from transport_helper import (
     HOST_TSO6,
     HOST_UDP_TUNNEL_GSO,
     HOST_USO,
+    KINDS,
     MAC,
     MQ,
     NO_VECTOR,
-    OFFERED,
-    REQUIRED,
     RING_PACKED,
+    SUSPENDED,
     VERSION_1,
     CommonModel,
     acceptable,
@@ -35,7 +37,6 @@ from transport_helper import (
     random_features,
 )  # fmt: skip
 
-from lib.sim import simulate
 from lib.streams import cycles
 from virtio_rtl.transport.common_config import CommonConfig
 
@@ -46,17 +47,17 @@ async def random_accesses_match_the_model(dut: Any) -> None:
     bench = Bench(dut, stall=0.2, reset_delay=40)
     bus, model = bench.bus, bench.model
     await bench.start()
-    enables = 0
+    effects = Counter()
     for _ in range(4000):
         if random.random() < 0.1 and not model.status & FEATURES_OK:
-            features = random_features()
+            features = random_features(bench.kind)
             for word in range(4):
                 for offset, value in ((0x08, word), (0x0C, features >> 32 * word & 0xFFFFFFFF)):
                     await bus.write(offset, value)
                     model.write(offset, value, 15)
         size = random.choice([1, 2, 4])
         offset = random.choice(
-            [random.randrange(0x80), 0x00, 0x08, 0x14, 0x14, 0x16, 0x18, 0x1A, 0x1C, 0x20]
+            [random.randrange(0x80), 0, 0x08, 0x14, 0x14, 0x16, 0x18, 0x1A, 0x1C, 0x20, 0x3A]
         )
         offset -= offset % size
         dword, lane = offset & ~3, offset % 4
@@ -69,19 +70,31 @@ async def random_accesses_match_the_model(dut: Any) -> None:
         value &= (1 << 8 * size) - 1
         await bus.write(offset, value, size)
         effect = model.write(dword, value << 8 * lane, ((1 << size) - 1) << lane)
+        effects[effect] += 1
         if effect == "reset":
             while await bus.read(0x14, 1):
                 pass
             model.clear()
+        elif effect == "suspend":
+            while await bus.read(0x14, 1) & DRIVER_OK:
+                pass
+            model.suspend()
+        elif effect == "queue_reset":
+            assert await bus.read(0x3A, 2) == 1
+            while await bus.read(0x3A, 2):
+                pass
+            model.queues.forget(model.registers[0x16])
         elif effect == "enabled" and model.status & DRIVER_OK:
-            enables += 1
             assert await bench.enabled.receive() == model.registers[0x16]
         await cycles(dut, 1)
         assert int(dut.driver_features.value) == model.accepted
         assert int(dut.driver_ok.value) == bool(model.status & DRIVER_OK)
+        assert int(dut.suspended.value) == bool(model.status & SUSPENDED)
     assert len(bench.enabled) == 0
     assert len(bench.interrupts) == 0
     assert bench.answer.count > 10
+    for effect in ("queue_reset", "suspend"):
+        assert bool(effects[effect]) == (bench.kind == "whole"), effects
 
 
 def random_value(offset: int, model: CommonModel) -> int:
@@ -93,11 +106,12 @@ def random_value(offset: int, model: CommonModel) -> int:
         0x08: [0, 1, 2, 3, 4, 0x8000_0000],
         0x0C: [0, 0, 1],
         0x10: [0, vectors - 1, vectors, NO_VECTOR, 0x100],
-        0x14: [1, 3, 11, 11, 15, 15, 15, 64, 128, 32, 16, 4, 0] * 2,
+        0x14: [1, 3, 11, 11, 15, 15, 15, 27, 64, 128, 32, 16, 4, 4, 0] * 2,
         0x16: [0, 0, 1, queues - 1, queues, 0x100, 0xFFFF],
         0x18: [0, 1, 255, 256, 1024, 1025],
         0x1A: [0, vectors - 1, vectors, NO_VECTOR],
         0x1C: [1, 1, 0, 2],
+        0x3A: [1, 1, 0, 2, 0x100, 0x101],
     }
     return random.choice(choices.get(offset, common))
 
@@ -110,16 +124,19 @@ async def features_are_accepted_or_refused(dut: Any) -> None:
     await bench.start()
     base = VERSION_1 | RING_PACKED
     full = CSUM | HOST_TSO4 | HOST_TSO6 | HOST_USO | HOST_UDP_TUNNEL_GSO
+    whole = bench.kind == "whole"
     sets = [
-        (base, True), (OFFERED, True), (base | MAC, True), (0, False), (VERSION_1, False),
+        (base, True), (bench.offered, True), (base | MAC, True), (0, False), (VERSION_1, whole),
         (RING_PACKED, False), (base | HOST_TSO4, False), (base | HOST_TSO4 | CSUM, True),
         (base | CSUM | HOST_ECN, False), (base | CSUM | HOST_ECN | HOST_TSO6, True),
         (base | MQ, False), (base | MQ | CTRL_VQ, True), (base | full, True),
-        (base | full & ~HOST_USO, False), (base | 1 << 40, False), (base | 1 << 127, False),
+        (base | full & ~HOST_USO, False), (base | 1 << 41, False), (base | 1 << 127, False),
+        *((base | 1 << bit, whole) for bit in (29, 35, 38, 39, 40, 43)),
         (base | 1 << 15, False),
     ]  # fmt: skip
     sets += [
-        (features, acceptable(features)) for features in (random_features() for _ in range(60))
+        (features, acceptable(features, bench.kind))
+        for features in (random_features(bench.kind) for _ in range(60))
     ]
     seen = set()
     for features, good in sets:
@@ -163,7 +180,7 @@ async def enabling_waits_for_an_untaken_event(dut: Any) -> None:
     await cycles(dut, 5)
     assert int(dut.queue_enabled__valid.value) == 0  # DRIVER_OK looks at all queues anyway
     await bench.reset_device()
-    await negotiate(bus, REQUIRED)
+    await negotiate(bus, BASE)
     await bus.write(0x16, 1, 2)
     await bus.write(0x1C, 1, 2)
     assert await bus.read(0x1C) == 1 << 16 | 1
@@ -218,16 +235,16 @@ async def writes_take_two_cycles(dut: Any) -> None:
     assert bench.bus.request.count == 1 + 32
 
 
-@pytest.mark.parametrize(("pairs", "vectors"), [(1, 4), (3, 2), (128, 1024)])
-def test_common_config(pairs: int, vectors: int) -> None:
+@pytest.mark.parametrize(
+    ("pairs", "vectors", "kind"),
+    [(1, 4, "whole"), (3, 2, "whole"), (128, 1024, "whole"), (3, 4, "plain")],
+)
+def test_common_config(pairs: int, vectors: int, kind: str) -> None:
     """The structure in simulation."""
-    context = {"pairs": pairs, "vectors": vectors}
-    simulate(
-        WithTable(config(**context)),
-        module=__name__,
-        name=f"common_config_{pairs}",
-        params=context,
-    )
+    run(__name__, "common_config", pairs=pairs, vectors=vectors, kind=kind)
+
+
+OFFERED, REQUIRED = KINDS["whole"]
 
 
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
@@ -238,7 +255,7 @@ def test_common_config(pairs: int, vectors: int) -> None:
         (OFFERED & ~CSUM, REQUIRED, "not without"),
         (OFFERED & ~CTRL_VQ, REQUIRED, "not without"),
         (OFFERED | 1 << 45, REQUIRED, "reserved"),
-        (OFFERED | 1 << 40, REQUIRED, "RING_RESET"),
+        (OFFERED | 1 << 41, REQUIRED, "ADMIN_VQ"),
         (OFFERED, REQUIRED | 1 << 15, "not offered"),
         (OFFERED, REQUIRED | MQ, "not without"),
     ],

@@ -9,12 +9,13 @@ import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 from register_helper import RegisterInitiator
-from transport_helper import MAC, MQ, MTU, OFFERED, STATUS, config
+from transport_helper import KINDS, MAC, MQ, MTU, STATUS, config
 
 from lib.sim import params, simulate
 from lib.streams import cycles, reset, start_clock
 from virtio_rtl.transport.device_config import NetConfig
 
+OFFERED, _ = KINDS["whole"]
 DEVICE = {"mac": "02:11:22:33:44:55", "mtu": 1500, "pairs": 5}
 
 
@@ -32,7 +33,7 @@ def image(offered: int, link: int) -> bytes:
 async def every_byte_is_right_and_read_only(dut: Any) -> None:
     """All offsets and sizes, before and after writes, link up and down."""
     start_clock(dut)
-    dut.status_negotiated.value = 0
+    dut.status_negotiated.value = dut.freeze.value = 0
     bus = RegisterInitiator(dut, stall=0.2)
     dut.link_up.value = 0
     await reset(dut)
@@ -54,7 +55,7 @@ async def changes_and_reads_strobe(dut: Any) -> None:
     """One `changed` per link change, `notify` if the driver wants it, `config_read` per read."""
     start_clock(dut)
     bus = RegisterInitiator(dut)
-    dut.link_up.value = dut.status_negotiated.value = 0
+    dut.link_up.value = dut.status_negotiated.value = dut.freeze.value = 0
     await reset(dut)
     seen = {"changed": 0, "notify": 0, "config_read": 0}
 
@@ -90,7 +91,7 @@ async def changed_is_early_enough(dut: Any) -> None:
     """No read shows a new status before its `changed`."""
     start_clock(dut)
     bus = RegisterInitiator(dut)
-    dut.link_up.value = dut.status_negotiated.value = 0
+    dut.link_up.value = dut.status_negotiated.value = dut.freeze.value = 0
     await reset(dut)
     if not params().offered & STATUS:
         return
@@ -111,6 +112,35 @@ async def changed_is_early_enough(dut: Any) -> None:
         if value != old:
             assert read_at is not None
             assert read_at > changed_at
+
+
+@cocotb.test(timeout_time=500, timeout_unit="us")
+async def nothing_changes_while_frozen(dut: Any) -> None:
+    """A change meanwhile shows when the freeze ends, with one `changed` and `notify`."""
+    start_clock(dut)
+    bus = RegisterInitiator(dut)
+    dut.link_up.value = dut.freeze.value = 0
+    dut.status_negotiated.value = 1
+    await reset(dut)
+    if not params().offered & STATUS:
+        return
+    shown = 0
+    for _ in range(30):
+        dut.freeze.value = 1
+        for _ in range(random.randint(1, 9)):
+            await RisingEdge(dut.clk)
+            dut.link_up.value = random.getrandbits(1)
+            assert int(dut.changed.value) == int(dut.notify.value) == 0
+        await cycles(dut, 2)
+        assert await bus.read(0x2006, 2) == shown
+        told = int(dut.link_up.value) != shown
+        dut.freeze.value = 0
+        await cycles(dut, 1)
+        assert int(dut.changed.value) == int(dut.notify.value) == told
+        await cycles(dut, 1)
+        assert int(dut.changed.value) == int(dut.notify.value) == 0
+        shown = int(dut.link_up.value)
+        assert await bus.read(0x2006, 2) == shown
 
 
 @pytest.mark.parametrize("offered", [OFFERED, OFFERED & ~(MAC | MQ), OFFERED & ~(STATUS | MTU)])

@@ -30,13 +30,23 @@ class Strobes:
             self.count += int(self._signal.value)
 
 
-@cocotb.test(timeout_time=500, timeout_unit="us")
-async def good_writes_ring_bad_ones_count(dut: Any) -> None:
-    """The index of every 16 or 32-bit write comes out in order; the others are counted."""
+def start(dut: Any) -> None:
+    """Clock, and inputs at rest."""
     start_clock(dut)
-    dut.discard.value = 0
-    queues = params().queues
-    for stall in (0.0, 0.5):
+    dut.discard.value = dut.use_data.value = dut.use_config_data.value = 0
+
+
+@cocotb.test(timeout_time=1500, timeout_unit="us")
+async def good_writes_ring_bad_ones_count(dut: Any) -> None:
+    """Every write as negotiated comes out in order, with its data; the others are counted."""
+    start(dut)
+    queues, built = params().queues, params().built
+    for stall, data, config in (
+        (0.0, 0, 0), (0.5, 0, 0), (0.5, 1, 0), (0.5, 0, 1), (0.0, 1, 1), (0.5, 1, 1),
+    ):  # fmt: skip
+        dut.use_data.value, dut.use_config_data.value = data, config
+        data, config = data and built, config and built
+        base = 0x8000 if config else 0
         bus = RegisterInitiator(dut, stall=stall)
         doorbells = StreamSink(dut, "doorbell", Doorbell, stall=stall)
         bad = Strobes(dut, "bad_doorbell")
@@ -44,18 +54,21 @@ async def good_writes_ring_bad_ones_count(dut: Any) -> None:
         expected, expected_bad = [], 0
         for _ in range(400):
             address = 0x3000 + 4 * random.randrange(queues)
-            index = random.choice([random.randrange(queues), queues, 0xFFFF, queues | 0x8000])
-            index = random.choice([index, random.randrange(queues)])
+            good = random.randrange(queues)
+            index = random.choice([good, good + 0x8000, queues, 0xFFFF, queues | 0x8000])
+            index = random.choice([index, base + good])
             kind = random.choice(["half", "word", "byte", "upper", "read", "nothing"])
             if kind == "read":
                 assert await bus.read(address) == 0
                 continue
             if kind in ("half", "word"):
-                upper = random.getrandbits(16) << 16 if kind == "word" else 0
-                await bus.write(address, index | upper, 4 if kind == "word" else 2)
-                if index < queues:
-                    expected.append({"function": 0, "queue": index, "next_offset": 0,
-                                     "next_wrap": 0})  # fmt: skip
+                upper = random.getrandbits(16) if kind == "word" else 0
+                await bus.write(address, index | upper << 16, 4 if kind == "word" else 2)
+                if base <= index < base + queues and (kind == "word" or not data):
+                    position = upper if data else 0
+                    expected.append({"function": 0, "queue": index - base,
+                                     "next_offset": position & 0x7FFF,
+                                     "next_wrap": position >> 15})  # fmt: skip
                 else:
                     expected_bad += 1
             elif kind == "byte":
@@ -77,8 +90,7 @@ async def good_writes_ring_bad_ones_count(dut: Any) -> None:
 @cocotb.test(timeout_time=100, timeout_unit="us")
 async def one_doorbell_a_cycle(dut: Any) -> None:
     """64 notifications in 64 cycles, each out one cycle after its write."""
-    start_clock(dut)
-    dut.discard.value = 0
+    start(dut)
     bus, doorbells = RegisterInitiator(dut), StreamSink(dut, "doorbell", Doorbell)
     await reset(dut)
     await cycles(dut, 3)
@@ -95,8 +107,7 @@ async def one_doorbell_a_cycle(dut: Any) -> None:
 @cocotb.test(timeout_time=100, timeout_unit="us")
 async def a_reset_discards(dut: Any) -> None:
     """While discarding, writes vanish, even behind untaken doorbells; those stay."""
-    start_clock(dut)
-    dut.discard.value = 0
+    start(dut)
     bus, doorbells = RegisterInitiator(dut), StreamSink(dut, "doorbell", Doorbell, stall=1.0)
     bad = Strobes(dut, "bad_doorbell")
     await reset(dut)
@@ -118,8 +129,21 @@ async def a_reset_discards(dut: Any) -> None:
     assert (await doorbells.receive()).queue == 1
 
 
-@pytest.mark.parametrize("queues", [2, 6, 512])
-def test_notify(queues: int) -> None:
+@pytest.mark.parametrize(("queues", "built"), [(2, True), (6, True), (512, True), (6, False)])
+def test_notify(queues: int, built: bool) -> None:
     """The notification structure in simulation."""
-    context = {"queues": queues}
-    simulate(Notify(queues), module=__name__, name=f"notify_{queues}", params=context)
+    context = {"queues": queues, "built": built}
+    simulate(
+        Notify(queues, notification_data=built, notif_config_data=built),
+        module=__name__,
+        name=f"notify_{queues}" + ("" if built else "_plain"),
+        params=context,
+    )
+
+
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+def test_an_index_is_never_mistaken_for_config_data() -> None:
+    """More virtqueues than `queue_notif_config_data` can tell from indices are refused."""
+    Notify(0x8000, notif_config_data=True)
+    with pytest.raises(ValueError, match="queues"):
+        Notify(0x8001, notif_config_data=True)

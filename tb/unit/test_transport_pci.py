@@ -8,80 +8,39 @@ from typing import Any
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
-from register_helper import RegisterInitiator, RegisterMemory, access, load, store
+from register_helper import access, load, store
+from transport_bench import (
+    BAD_DOORBELLS,
+    COUNTERS,
+    DEVICE,
+    FRAMES,
+    ISR,
+    MSIX,
+    NOTIFY,
+    Bench,
+    run,
+    seen,
+    set_up_queue,
+)
 from transport_helper import (
+    BASE,
+    KINDS,
     NEEDS_RESET,
     NO_VECTOR,
-    OFFERED,
-    REQUIRED,
+    NOTIF_CONFIG_DATA,
+    NOTIFICATION_DATA,
     STATUS,
     CommonModel,
-    ResetAnswer,
     config,
     negotiate,
     strobe,
 )
 
-from lib.sim import params, simulate
-from lib.streams import StreamSink, StreamSource, cycles, pack, reset, start_clock, unpack
+from lib.sim import params
+from lib.streams import cycles, reset
 from virtio_rtl.regs.generate import accessors
-from virtio_rtl.regs.maps import Counter, register_maps
-from virtio_rtl.transport.pci import TRANSPORT_COUNTERS, PCITransport
-from virtio_rtl.types.pcie import FunctionControl
-from virtio_rtl.types.virtqueue import Doorbell, InterruptRequest, QueueConfig
-
-COUNTERS = (Counter("frames", "Frames."), Counter("drops", "Frames dropped."))
-ISR, DEVICE, NOTIFY, BAD_DOORBELLS, FRAMES, MSIX = 0x1000, 0x2000, 0x3000, 0x4000, 0x4004, 0x8000
-
-
-class Bench:
-    """Driver, virtqueue engine and MSI-X module around the transport."""
-
-    def __init__(self, dut: Any, stall: float = 0.0) -> None:
-        self.dut = dut
-        start_clock(dut)
-        for name in ("link_up", "device_error", "function_reset", "events", "lookup_0__queue"):
-            getattr(dut, name).value = 0
-        self.control(msix=0)
-        self.bus = RegisterInitiator(dut, stall=stall)
-        self.msix = RegisterMemory(dut, "msix_bus", stall)
-        self.doorbells = StreamSink(dut, "doorbell", Doorbell, stall=stall)
-        self.enabled = StreamSink(dut, "queue_enabled", stall=stall)
-        self.interrupts = StreamSource(dut, "interrupt", InterruptRequest, stall=stall)
-        self.vectors = StreamSink(dut, "vector", stall=stall)
-        self.answer = ResetAnswer(dut, lambda: random.randint(0, 100))
-
-    def control(self, *, msix: int, intx_disable: int = 0) -> None:
-        """What the host has set in the configuration space."""
-        value = {"msix_enable": msix, "intx_disable": intx_disable, "memory_enable": 1}
-        self.dut.control.value = pack(FunctionControl, value)
-
-    async def lookup(self, queue: int) -> Any:
-        """Ask for the configuration of a virtqueue."""
-        self.dut.lookup_0__queue.value = queue
-        await cycles(self.dut, 2)
-        return unpack(QueueConfig, int(self.dut.lookup_0__config.value))
-
-
-def seen(sink: StreamSink) -> list[Any]:
-    """All that has arrived."""
-    return [sink.now() for _ in range(len(sink))]
-
-
-async def set_up_queue(bus: RegisterInitiator, queue: int, vector: int) -> dict[str, int]:
-    """Set a virtqueue up, as Linux does; return what the engine is to see."""
-    await bus.write(0x16, queue, 2)
-    size = random.randint(1, await bus.read(0x18, 2))
-    areas = [random.getrandbits(64) for _ in range(3)]
-    await bus.write(0x18, size, 2)
-    for index, area in enumerate(areas):
-        await bus.write(0x20 + 8 * index, area, 8)
-    await bus.write(0x1A, vector, 2)
-    assert await bus.read(0x1A, 2) == vector
-    await bus.write(0x1C, 1, 2)
-    assert await bus.read(0x1C, 2) == 1
-    names = ("descriptor_area", "driver_area", "device_area")
-    return {"enabled": 1, "size": size} | dict(zip(names, areas, strict=True))
+from virtio_rtl.regs.maps import register_maps
+from virtio_rtl.transport.pci import TRANSPORT_COUNTERS
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -96,7 +55,7 @@ async def from_probe_to_interrupt_and_back(dut: Any) -> None:
         for word in range(4):
             await bus.write(0x00, word)
             offered |= await bus.read(0x04) << 32 * word
-        assert offered == OFFERED
+        assert offered == KINDS[params().kind][0]
         await negotiate(bus, offered, status=11)
         await bus.write(0x10, 0, 2)
         queues = device.num_queues
@@ -111,7 +70,9 @@ async def from_probe_to_interrupt_and_back(dut: Any) -> None:
         assert (await bench.lookup(queues)).enabled == 0
         order = [random.randrange(queues) for _ in range(30)]
         for queue in order:
-            await bus.write(NOTIFY + 4 * queue, queue, random.choice([2, 4]))
+            size = 4 if offered & NOTIFICATION_DATA else random.choice([2, 4])
+            name = queue | (0x8000 if offered & NOTIF_CONFIG_DATA else 0)
+            await bus.write(NOTIFY + 4 * queue, name, size)
         assert [doorbell.queue for doorbell in await bench.doorbells.take(30)] == order
         bench.interrupts.queue({"queue": queue} for queue in order)
         await bench.interrupts.idle()
@@ -140,7 +101,7 @@ async def without_msix_isr_and_intx(dut: Any) -> None:
     bench = Bench(dut)
     bus = bench.bus
     await reset(dut)
-    await negotiate(bus, REQUIRED | STATUS)
+    await negotiate(bus, BASE | STATUS)
     for event, bit in (("queue", 1), ("config", 2)):
         if event == "queue":
             await bench.interrupts.send({"queue": 1})
@@ -173,7 +134,7 @@ async def config_changes_need_status_and_driver_ok(dut: Any) -> None:
     bus = bench.bus
     await reset(dut)
     for features, status, told in (
-        (REQUIRED | STATUS, 15, True), (REQUIRED, 15, False), (REQUIRED | STATUS, 11, False),
+        (BASE | STATUS, 15, True), (BASE, 15, False), (BASE | STATUS, 11, False),
     ):  # fmt: skip
         await bus.read(DEVICE)
         await negotiate(bus, features, status)
@@ -198,7 +159,7 @@ async def needs_reset_reaches_the_driver(dut: Any) -> None:
     bus = bench.bus
     await reset(dut)
     bench.control(msix=1)
-    await negotiate(bus, REQUIRED)
+    await negotiate(bus, BASE)
     await bus.write(0x10, 1, 2)
     await strobe(dut, "device_error")
     assert await bench.vectors.receive() == 1
@@ -207,7 +168,7 @@ async def needs_reset_reaches_the_driver(dut: Any) -> None:
     await bus.write(0x14, 0, 1)
     while await bus.read(0x14, 1):
         pass
-    await negotiate(bus, REQUIRED)
+    await negotiate(bus, BASE)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -217,7 +178,7 @@ async def early_doorbell_is_kept_and_reset_drops(dut: Any) -> None:
     await reset(dut)
     await bench.bus.write(NOTIFY, 0, 2)
     assert (await bench.doorbells.receive()).queue == 0
-    await negotiate(bench.bus, REQUIRED)
+    await negotiate(bench.bus, BASE)
     bench.answer.delay = lambda: 200
     await bench.bus.write(0x14, 0, 1)
     for _ in range(5):
@@ -290,7 +251,7 @@ async def reset_values_are_those_of_the_maps(dut: Any) -> None:
         assert await bench.bus.read(register.address, register.size) == register.reset, path
         checked += 1
     assert checked > 15
-    model = CommonModel(device)
+    model = CommonModel(device, params().kind)
     for offset in range(0, 0x40, 4):
         assert await bench.bus.read(offset) == model.read(offset)
 
@@ -302,7 +263,7 @@ async def latencies(dut: Any) -> None:
     bus = bench.bus
     await reset(dut)
     bench.control(msix=1)
-    await negotiate(bus, REQUIRED)
+    await negotiate(bus, BASE)
     await bus.write(0x1A, 1, 2)
     rings, events = [access(NOTIFY, 2, 0)] * 64, [{"queue": 0}] * 64
     for port, sink, start, latency in (
@@ -320,12 +281,10 @@ async def latencies(dut: Any) -> None:
         assert sink.count == 64, port
 
 
-@pytest.mark.parametrize(("pairs", "vectors"), [(1, 2), (1, 4), (8, 17)])
-def test_pci_transport(pairs: int, vectors: int) -> None:
+@pytest.mark.parametrize(
+    ("pairs", "vectors", "kind"),
+    [(1, 2, "whole"), (1, 4, "whole"), (8, 17, "whole"), (1, 4, "plain")],
+)
+def test_pci_transport(pairs: int, vectors: int, kind: str) -> None:
     """The transport in simulation."""
-    context = {"pairs": pairs, "vectors": vectors}
-    transport = PCITransport(
-        config(**context), offered=OFFERED, required=REQUIRED, readers=1, counters=COUNTERS
-    )
-    name = f"pci_transport_{pairs}_{vectors}"
-    simulate(transport, module=__name__, name=name, params=context)
+    run(__name__, "pci_transport", pairs=pairs, vectors=vectors, kind=kind)

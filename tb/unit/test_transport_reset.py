@@ -8,18 +8,16 @@ from typing import Any
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
-from common_config_bench import Bench, WithTable, negotiate_words
+from common_config_bench import Bench, negotiate_words, run
 from transport_helper import (
+    BASE,
     NEEDS_RESET,
     NO_VECTOR,
-    REQUIRED,
     CommonModel,
-    config,
     negotiate,
     strobe,
 )  # fmt: skip
 
-from lib.sim import simulate
 from lib.streams import cycles, unpack
 from virtio_rtl.types.virtqueue import QueueConfig
 
@@ -31,7 +29,7 @@ async def driver_ok_needs_features_ok(dut: Any) -> None:
     await bench.start()
     await bench.bus.write(0x14, 7, 1)
     assert await bench.bus.read(0x14, 1) == 3
-    await negotiate_words(bench.bus, REQUIRED)
+    await negotiate_words(bench.bus, BASE)
     await bench.bus.write(0x14, 15, 1)
     assert await bench.bus.read(0x14, 1) == 11
     assert int(dut.driver_ok.value) == 0
@@ -49,7 +47,7 @@ async def reset_of_a_running_device_drains(dut: Any) -> None:
     await bench.start()
     bench.answer.delay = lambda: 400
     bus = bench.bus
-    await negotiate(bus, REQUIRED)
+    await negotiate(bus, BASE)
     await bus.write(0x16, 1, 2)
     await bus.write(0x10, 1, 2)
     await bus.write(0x20, 0x1234_5678_9ABC_D000, 8)
@@ -71,7 +69,7 @@ async def reset_of_a_running_device_drains(dut: Any) -> None:
             assert await bus.read(0x1A, 2) == NO_VECTOR
     assert polls > 10
     assert int(dut.reset_request.value) == 0
-    fresh = CommonModel(bench.model.device)
+    fresh = CommonModel(bench.model.device, bench.kind)
     for select in range(bench.model.device.num_queues):
         await bus.write(0x16, select, 2)
         fresh.registers[0x16] = select
@@ -91,7 +89,7 @@ async def reset_before_driver_ok_holds_the_bus(dut: Any) -> None:
     bench.answer.delay = lambda: 100
     for before in (0, 1, 11):
         if before == 11:
-            await negotiate(bench.bus, REQUIRED, status=11)
+            await negotiate(bench.bus, BASE, status=11)
         elif before:
             await bench.bus.write(0x14, before, 1)
         count = bench.answer.count
@@ -112,7 +110,7 @@ async def function_reset_clears_at_once(dut: Any) -> None:
     for resetting in (False, True):
         await strobe(dut, "config_changed")
         await strobe(dut, "config_read")
-        await negotiate(bus, REQUIRED)
+        await negotiate(bus, BASE)
         assert await bus.read(0x15, 1) == 1
         await bus.write(0x10, 2, 2)
         if resetting:
@@ -121,11 +119,11 @@ async def function_reset_clears_at_once(dut: Any) -> None:
         await strobe(dut, "function_reset")
         await cycles(dut, 1)
         assert int(dut.reset_request.value) == 0
-        fresh = CommonModel(bench.model.device)
+        fresh = CommonModel(bench.model.device, bench.kind)
         for offset in range(0, 0x40, 4):
             assert await bus.read(offset) == fresh.read(offset)
         await cycles(dut, 150)
-        await negotiate(bus, REQUIRED)  # a late reset_done does no harm
+        await negotiate(bus, BASE)  # a late reset_done does no harm
         await bench.reset_device()
 
 
@@ -142,7 +140,7 @@ async def device_error_raises_needs_reset(dut: Any) -> None:
     await bench.reset_device()
     await bus.write(0x14, NEEDS_RESET, 1)
     assert await bus.read(0x14, 1) == 0  # not the driver's to set
-    await negotiate(bus, REQUIRED)
+    await negotiate(bus, BASE)
     await strobe(dut, "device_error")
     assert (await bench.interrupts.receive()).config == 1
     assert await bus.read(0x14, 1) == 15 | NEEDS_RESET
@@ -159,7 +157,7 @@ async def needs_reset_shows_before_its_notification(dut: Any) -> None:
     bench = Bench(dut)
     await bench.start()
     for lead in range(8):
-        await negotiate(bench.bus, REQUIRED, status=11)
+        await negotiate(bench.bus, BASE, status=11)
         bench.bus.request.queue([{"address": 0x14, "write": 1, "data": 15, "byte_enable": 1}])
         await cycles(dut, lead)
         await strobe(dut, "device_error")
@@ -180,7 +178,7 @@ async def config_changes_notify_once_driver_ok(dut: Any) -> None:
     bench.interrupts.stall = 1.0
     await bench.start()
     await strobe(dut, "config_notify")
-    await negotiate(bench.bus, REQUIRED)
+    await negotiate(bench.bus, BASE)
     await cycles(dut, 10)
     assert int(dut.interrupt__valid.value) == 0
     for _ in range(3):
@@ -224,13 +222,9 @@ async def generation_tells_of_every_change(dut: Any) -> None:
     assert await bench.bus.read(0x15, 1) == settled
 
 
-@pytest.mark.parametrize(("pairs", "vectors"), [(1, 4), (3, 2)])
-def test_reset(pairs: int, vectors: int) -> None:
+@pytest.mark.parametrize(
+    ("pairs", "vectors", "kind"), [(1, 4, "whole"), (3, 2, "whole"), (1, 4, "plain")]
+)
+def test_reset(pairs: int, vectors: int, kind: str) -> None:
     """Status and resets in simulation."""
-    context = {"pairs": pairs, "vectors": vectors}
-    simulate(
-        WithTable(config(**context)),
-        module=__name__,
-        name=f"transport_reset_{pairs}",
-        params=context,
-    )
+    run(__name__, "transport_reset", pairs=pairs, vectors=vectors, kind=kind)

@@ -16,13 +16,20 @@ VERSION_1, RING_PACKED, EVENT_IDX, IN_ORDER = 1 << 32, 1 << 34, 1 << 29, 1 << 35
 MAC, STATUS, MTU, CTRL_VQ, MQ, CSUM = 1 << 5, 1 << 16, 1 << 3, 1 << 17, 1 << 22, 1 << 0
 HOST_TSO4, HOST_TSO6, HOST_ECN = 1 << 11, 1 << 12, 1 << 13
 HOST_USO, HOST_UDP_TUNNEL_GSO = 1 << 56, 1 << 67
-OFFERED = (
-    VERSION_1 | RING_PACKED | EVENT_IDX | IN_ORDER | MAC | STATUS | MTU | CTRL_VQ | MQ | CSUM
+NOTIFICATION_DATA, NOTIF_CONFIG_DATA, RING_RESET, SUSPEND = 1 << 38, 1 << 39, 1 << 40, 1 << 43
+BASE = VERSION_1 | RING_PACKED
+"""What a driver accepts that wants packed virtqueues, and nothing else."""
+
+_PLAIN = (
+    BASE | MAC | STATUS | MTU | CTRL_VQ | MQ | CSUM
     | HOST_TSO4 | HOST_TSO6 | HOST_ECN | HOST_USO | HOST_UDP_TUNNEL_GSO
 )  # fmt: skip
-REQUIRED = VERSION_1 | RING_PACKED
+_RING = EVENT_IDX | IN_ORDER | NOTIFICATION_DATA | NOTIF_CONFIG_DATA | RING_RESET | SUSPEND
+KINDS = {"whole": (_PLAIN | _RING, VERSION_1), "plain": (_PLAIN, BASE)}
+"""Offered and required features: of a device with all, and of one with as little as can be."""
 
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET, FAILED = 1, 2, 4, 8, 64, 128
+SUSPENDED = 16
 NO_VECTOR = 0xFFFF
 
 
@@ -31,15 +38,16 @@ def config(pairs: int = 1, vectors: int = 4, **more: Any) -> DeviceConfig:
     return DeviceConfig(name="test", queue_pairs=pairs, msix_vectors=vectors, **more)
 
 
-def acceptable(accepted: int) -> bool:
-    """Whether the device can serve a feature set, written out by hand for OFFERED."""
+def acceptable(accepted: int, kind: str) -> bool:
+    """Whether the device can serve a feature set, written out by hand for KINDS."""
+    offered, required = KINDS[kind]
     has = {name: bool(accepted & bit) for name, bit in {
         "csum": CSUM, "tso4": HOST_TSO4, "tso6": HOST_TSO6, "ecn": HOST_ECN, "uso": HOST_USO,
         "tunnel": HOST_UDP_TUNNEL_GSO, "ctrl": CTRL_VQ, "mq": MQ,
     }.items()}  # fmt: skip
     return (
-        not accepted & ~OFFERED
-        and accepted & REQUIRED == REQUIRED
+        not accepted & ~offered
+        and accepted & required == required
         and (has["csum"] or not (has["tso4"] or has["tso6"] or has["uso"]))
         and (has["tso4"] or has["tso6"] or not has["ecn"])
         and (has["ctrl"] or not has["mq"])
@@ -50,9 +58,14 @@ def acceptable(accepted: int) -> bool:
 class CommonModel:
     """The common configuration structure as bytes."""
 
-    def __init__(self, device: DeviceConfig) -> None:
-        self.device = device
-        self.queues = Golden(device.num_queues, device.queue_size_max, device.msix_vectors)
+    def __init__(self, device: DeviceConfig, kind: str) -> None:
+        self.device, self.kind = device, kind
+        self.offered, self.required = KINDS[kind]
+        self.queues = Golden(
+            device.num_queues, device.queue_size_max, device.msix_vectors,
+            ring_reset=bool(self.offered & RING_RESET),
+            notif_config_data=bool(self.offered & NOTIF_CONFIG_DATA),
+        )  # fmt: skip
         self.generation = 0
         self.clear()
 
@@ -62,6 +75,7 @@ class CommonModel:
         self.words = [0, 0, 0, 0]
         self.beyond = False
         self.status = 0
+        self.suspending = False
         self.queues.clear()
 
     @property
@@ -69,24 +83,37 @@ class CommonModel:
         """The driver's features as one number."""
         return sum(word << 32 * index for index, word in enumerate(self.words))
 
+    def negotiated(self, feature: int) -> bool:
+        """Whether a feature was accepted for good, or has to be."""
+        settled = self.status & FEATURES_OK and self.accepted & feature
+        return bool(settled or self.required & feature)
+
+    def suspend(self) -> None:
+        """The device has come to rest."""
+        self.suspending = False
+        self.status = self.status & ~DRIVER_OK | SUSPENDED
+
     def read(self, offset: int) -> int:
         """Return a dword."""
         regs = self.registers
         if offset in (0x00, 0x08):
             return regs[offset]
         if offset == 0x04:
-            return OFFERED >> 32 * regs[0x00] & 0xFFFF_FFFF if regs[0x00] < 8 else 0
+            return self.offered >> 32 * regs[0x00] & 0xFFFF_FFFF if regs[0x00] < 8 else 0
         if offset == 0x0C:
             return self.words[regs[0x08]] if regs[0x08] < 4 else 0
         if offset == 0x10:
             return regs[0x10] | self.device.num_queues << 16
         if offset == 0x14:
             return self.status | self.generation << 8 | regs[0x16] << 16
-        return self.queues.read(regs[0x16], offset) if offset < 0x38 else 0
+        return self.queues.read(regs[0x16], offset) if offset < 0x40 else 0
 
     def write(self, offset: int, data: int, enables: int) -> str | None:
-        """Write a dword; return "reset" if that asks for one, "enabled" if it enables a queue."""
-        if offset >= 0x40:
+        """Write a dword; return "reset" if that asks for one, "enabled" if it enables a queue.
+
+        "queue_reset" and "suspend" if it asks for that.
+        """
+        if offset >= 0x40 or (self.status & SUSPENDED and offset != 0x14):
             return None
         regs = self.registers
         mask = sum(0xFF << 8 * byte for byte in range(4) if enables >> byte & 1)
@@ -102,23 +129,30 @@ class CommonModel:
             vector = mixed & 0xFFFF
             regs[0x10] = vector if vector < self.device.msix_vectors else NO_VECTOR
         elif offset == 0x14:
-            regs[0x16] = mixed >> 16
+            if not self.status & SUSPENDED:
+                regs[0x16] = mixed >> 16
             if enables & 1:
                 return self.write_status(data & 0xFF)
-        elif offset >= 0x18 and self.queues.write(regs[0x16], offset, data, enables):
-            return "enabled"
+        elif offset >= 0x18:
+            return self.queues.write(
+                regs[0x16], offset, data, enables,
+                any_size=self.negotiated(RING_PACKED), reset_allowed=self.negotiated(RING_RESET),
+            )  # fmt: skip
         return None
 
     def write_status(self, value: int) -> str | None:
         """The driver's write of device_status."""
         if value == 0:
             return "reset"
+        running = self.status & DRIVER_OK
+        asks = value & SUSPENDED and running and self.negotiated(SUSPEND) and not self.suspending
         if value & DRIVER_OK and self.status & FEATURES_OK:
-            self.status |= DRIVER_OK
-        if value & FEATURES_OK and acceptable(self.accepted) and not self.beyond:
+            self.status = self.status & ~SUSPENDED | DRIVER_OK
+        if value & FEATURES_OK and acceptable(self.accepted, self.kind) and not self.beyond:
             self.status |= FEATURES_OK
         self.status |= value & (ACKNOWLEDGE | DRIVER | FAILED)
-        return None
+        self.suspending |= bool(asks)
+        return "suspend" if asks else None
 
 
 class ResetAnswer:
@@ -143,10 +177,11 @@ class ResetAnswer:
                 await edge
 
 
-def random_features() -> int:
+def random_features(kind: str) -> int:
     """Return a feature set: often acceptable, else nearly so."""
-    bits = [1 << n for n in range(128) if OFFERED >> n & 1]
-    features = REQUIRED | sum(bit for bit in bits if random.random() < 0.5 and not bit & REQUIRED)
+    offered, required = KINDS[kind]
+    bits = [1 << n for n in range(128) if offered >> n & 1]
+    features = required | sum(bit for bit in bits if random.random() < 0.5 and not bit & required)
     if random.random() < 0.4:
         features ^= 1 << random.randrange(128)
     return features

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from virtio_model.spec.features import Feature
+from virtio_model.spec.features import Feature, mask
 from virtio_model.spec.net import NetFeature
 
 from ..config import DeviceConfig
@@ -16,7 +16,7 @@ from ..types.virtqueue import WritableRequest
 from .mtu_limit import MTULimit
 from .net_ports import CutPacket, PacketToPort, PortToPacket
 
-__all__ = ["HEADER_BYTES", "OFFERED", "REQUIRED", "NetDevice"]
+__all__ = ["HEADER_BYTES", "NetDevice", "offered", "required"]
 
 HEADER_BYTES = 12
 """Packet header without any of the features that lengthen it. [virtio 1.4 §5.1.6]"""
@@ -24,18 +24,40 @@ HEADER_BYTES = 12
 _RECEIVE_HEADER = bytes(10) + (1).to_bytes(2, "little")
 """No offload, num_buffers 1."""
 
-REQUIRED = (1 << Feature.VERSION_1) | (1 << Feature.RING_PACKED)
-"""This version has no split virtqueue; a driver that does not take packed is refused."""
-
-OFFERED = (
-    REQUIRED
-    | (1 << Feature.INDIRECT_DESC)
-    | (1 << Feature.ACCESS_PLATFORM)
-    | (1 << Feature.ORDER_PLATFORM)
-    | (1 << NetFeature.MAC)
-    | (1 << NetFeature.STATUS)
-    | (1 << NetFeature.MTU)
+_ALWAYS = mask(
+    (
+        Feature.VERSION_1,
+        Feature.ACCESS_PLATFORM,
+        Feature.ORDER_PLATFORM,
+        NetFeature.MAC,
+        NetFeature.STATUS,
+        NetFeature.MTU,
+    )
 )
+
+
+def offered(config: DeviceConfig) -> int:
+    """The feature set that a net device of this configuration offers. [virtio 1.4 §5.1.3, §6]"""
+    built = {
+        Feature.RING_PACKED: "packed" in config.rings,
+        Feature.INDIRECT_DESC: config.indirect,
+        Feature.EVENT_IDX: config.event_idx,
+        Feature.IN_ORDER: config.in_order,
+        Feature.NOTIFICATION_DATA: config.notification_data,
+        Feature.NOTIF_CONFIG_DATA: config.notif_config_data,
+        Feature.RING_RESET: config.ring_reset,
+        Feature.SUSPEND: config.suspend,
+    }
+    return _ALWAYS | mask(feature for feature, there in built.items() if there)
+
+
+def required(config: DeviceConfig) -> int:
+    """The features without which the device refuses FEATURES_OK.
+
+    A driver may choose its ring format only if both are built.
+    """
+    needed = mask([Feature.VERSION_1])
+    return needed if "split" in config.rings else needed | mask([Feature.RING_PACKED])
 
 
 def _fifo_beats(config: DeviceConfig) -> int:

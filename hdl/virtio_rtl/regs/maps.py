@@ -16,6 +16,7 @@ __all__ = [
     "MSIX",
     "NOTIFY",
     "NOTIFY_OFF_MULTIPLIER",
+    "NOTIF_CONFIG_DATA",
     "PBA_OFFSET",
     "Counter",
     "Region",
@@ -27,6 +28,10 @@ __all__ = [
 BAR_BYTES = 0x10000
 NOTIFY_OFF_MULTIPLIER = 4
 PBA_OFFSET = 0xC000
+NOTIF_CONFIG_DATA = 0x8000
+"""With NOTIF_CONFIG_DATA a driver names a virtqueue by this value plus its index. No index reaches
+so far: a driver that goes on writing the index rings no virtqueue, and the low bits are the index
+as it is. [virtio 1.4 §4.1.4.3, §4.1.5.2]"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,9 @@ _ISR_FIELDS = (
 )  # fmt: skip
 _NOTIFY_FIELDS = (
     Field("queue_notify", 0, 32, "W", section="4.1.4.4",
-          description="Index of a virtqueue that has new buffers; 16 or 32-bit writes."),
+          description="A virtqueue that has new buffers, in the low half: its index, or with "
+          "NOTIF_CONFIG_DATA its queue_notif_config_data. In the high half, with "
+          "NOTIFICATION_DATA: next_off and next_wrap. 16-bit writes without NOTIFICATION_DATA."),
 )  # fmt: skip
 _PBA_FIELDS = (
     Field("pending", 0, 64, "R", reset=0, section="PCI 6.8.2",

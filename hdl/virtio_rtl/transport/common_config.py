@@ -44,6 +44,9 @@ class CommonConfig(wiring.Component):
         Accepted features; final once ``features_ok``.
     features_ok, driver_ok, reset_request: Out(1); device_error, reset_done, function_reset: In(1)
         As in ``StatusRegister``. ``reset_done`` must follow ``reset_request`` in finite time.
+    suspend_request, suspended: Out(1); suspend_done: In(1)
+        As in ``StatusRegister``, if SUSPEND is offered. While suspended only writes of
+        ``device_status`` count.
     clear: Out(1)
         Strobe: everything returns to its reset value.
     config_vector: Out(16)
@@ -56,6 +59,8 @@ class CommonConfig(wiring.Component):
         Strobe: tell the driver about a change, if DRIVER_OK.
     interrupt: Out(stream InterruptRequest)
         Configuration change notifications. Those not yet taken melt into one.
+    interrupt_idle: Out(1)
+        None is there, nor may be in the next cycle but for ``config_notify``.
     queue_enabled: Out(stream unsigned(16))
         Virtqueues enabled while DRIVER_OK is set. To be taken in finite time: the next such write
         waits for it.
@@ -66,20 +71,12 @@ class CommonConfig(wiring.Component):
     ``config_generation`` counts up at the first read of the device configuration after a change;
     it survives a device reset, so that a number is not soon used twice.
 
-    Limitations: RING_RESET, NOTIF_CONFIG_DATA, ADMIN_VQ and SUSPEND are not supported; their
-    registers read 0.
+    Limitation: ADMIN_VQ is not supported; its registers read 0.
     """
 
     def __init__(self, config: DeviceConfig, offered: int, required: int):
-        for feature in (
-            features.Feature.RING_RESET,
-            features.Feature.NOTIF_CONFIG_DATA,
-            features.Feature.NOTIFICATION_DATA,
-            features.Feature.ADMIN_VQ,
-            features.Feature.SUSPEND,
-        ):
-            if features.has(offered, feature):
-                raise ValueError(f"offered features: {feature.name} is not supported")
+        if features.has(offered, features.Feature.ADMIN_VQ):
+            raise ValueError("offered features: ADMIN_VQ is not supported")
         self.config = config
         self.offered = offered
         self.required = required
@@ -95,12 +92,16 @@ class CommonConfig(wiring.Component):
                 "reset_done": In(1),
                 "function_reset": In(1),
                 "device_error": In(1),
+                "suspend_request": Out(1),
+                "suspend_done": In(1),
+                "suspended": Out(1),
                 "clear": Out(1),
                 "config_vector": Out(16, init=pci.NO_VECTOR),
                 "config_changed": In(1),
                 "config_read": In(1),
                 "config_notify": In(1),
                 "interrupt": Out(stream.Signature(InterruptRequest)),
+                "interrupt_idle": Out(1),
                 "queue_enabled": Out(stream.Signature(16)),
             }
         )
@@ -112,14 +113,15 @@ class CommonConfig(wiring.Component):
         m.submodules.features = negotiation = FeatureNegotiation(
             self.offered, self.required, NET_DEPENDENCIES
         )
-        m.submodules.status = status = StatusRegister()
+        suspend = features.has(self.offered, features.Feature.SUSPEND)
+        m.submodules.status = status = StatusRegister(suspend=suspend)
         request = target.request
 
         def writes(name):
             """A write that counts touches the field."""
             touching = Signal(name=f"touches_{name}")
             m.d.sync += touching.eq(touched(_FIELDS[name], request, _REGION_BITS))
-            return writing & touching
+            return (writing if name == "device_status" else configuring) & touching
 
         # What a write changes is readable two cycles later: through the table's memories, and
         # through the verdict on the features.
@@ -143,6 +145,7 @@ class CommonConfig(wiring.Component):
         ]
         m.d.comb += target.hold.eq(~decoded)
         writing = decoded_write & ~status.reset_request
+        configuring = writing & ~status.suspended
 
         selects = {
             name: Signal(_FIELDS[name].bits, name=name)
@@ -175,6 +178,12 @@ class CommonConfig(wiring.Component):
             status.device_error.eq(self.device_error),
             status.reset_done.eq(self.reset_done),
             status.function_reset.eq(self.function_reset),
+            status.suspend_allowed.eq(
+                negotiation.accepted[features.Feature.SUSPEND] & status.features_ok
+            ),
+            status.suspend_done.eq(self.suspend_done),
+            self.suspend_request.eq(status.suspend_request),
+            self.suspended.eq(status.suspended),
             self.features_ok.eq(status.features_ok),
             self.driver_ok.eq(status.driver_ok),
             self.reset_request.eq(status.reset_request),
@@ -186,7 +195,7 @@ class CommonConfig(wiring.Component):
         m.d.comb += [
             self.queues.select.eq(selects["queue_select"]),
             self.queues.request.eq(request),
-            self.queues.write.eq(writing & in_structure),
+            self.queues.write.eq(configuring & in_structure),
         ]
         with m.If(self.queue_enabled.ready):
             m.d.sync += self.queue_enabled.valid.eq(0)
@@ -203,7 +212,10 @@ class CommonConfig(wiring.Component):
         m.d.sync += changed.eq(self.config_changed | (changed & ~self.config_read))
         with m.If(self.config_read & (changed | self.config_changed)):
             m.d.sync += generation.eq(generation + 1)
-        m.d.comb += self.interrupt.payload.config.eq(1)
+        m.d.comb += [
+            self.interrupt.payload.config.eq(1),
+            self.interrupt_idle.eq(~self.interrupt.valid & ~status.notify_next),
+        ]
         with m.If(self.interrupt.ready):
             m.d.sync += self.interrupt.valid.eq(0)
         with m.If(status.notify | (self.config_notify & self.driver_ok)):

@@ -40,6 +40,9 @@ class NetConfig(wiring.Component):
         Link state, synchronous.
     status_negotiated: In(1)
         The driver has accepted VIRTIO_NET_F_STATUS.
+    freeze: In(1)
+        Show no change, and tell of none: the device is suspended, or about to be. Changes show
+        once this falls. [virtio 1.4 §3.4]
     config_read: Out(1)
         Strobe: the driver reads this structure.
     changed: Out(1)
@@ -63,6 +66,7 @@ class NetConfig(wiring.Component):
                 "bus": In(RegisterBus()),
                 "link_up": In(1),
                 "status_negotiated": In(1),
+                "freeze": In(1),
                 "config_read": Out(1),
                 "changed": Out(1),
                 "notify": Out(1),
@@ -76,14 +80,15 @@ class NetConfig(wiring.Component):
         offers = {feature: spec.has(self.offered, feature) for feature in net.NetFeature}
 
         link_shown = Signal()
-        m.d.sync += link_shown.eq(self.link_up)
+        with m.If(~self.freeze):
+            m.d.sync += link_shown.eq(self.link_up)
         values = {}
         if offers[net.NetFeature.MAC]:
             values["mac"] = Const(int.from_bytes(self.config.mac_bytes, "little"), 48)
         if offers[net.NetFeature.STATUS]:
             values["status"] = link_shown  # LINK_UP is bit 0
             m.d.comb += [
-                self.changed.eq(self.link_up ^ link_shown),
+                self.changed.eq((self.link_up ^ link_shown) & ~self.freeze),
                 self.notify.eq(self.changed & self.status_negotiated),
             ]
         if offers[net.NetFeature.MQ]:

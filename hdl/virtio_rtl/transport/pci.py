@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module
+from amaranth.hdl import Const, Module, ResetInserter
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from virtio_model.spec import features
+from virtio_model.spec.features import Feature
 from virtio_model.spec.net import NetFeature
 from virtio_rtl.config import DeviceConfig
 from virtio_rtl.lib.stream import StreamArbiter
@@ -19,9 +20,10 @@ from virtio_rtl.transport.interrupt import InterruptRouter
 from virtio_rtl.transport.isr import ISRStatus
 from virtio_rtl.transport.notify import Notify
 from virtio_rtl.transport.queue_table import QueueTable
+from virtio_rtl.transport.quiesce import Quiesce
 from virtio_rtl.types.pcie import FunctionControl
 from virtio_rtl.types.regbus import RegisterBus
-from virtio_rtl.types.virtqueue import Doorbell, InterruptRequest, QueueLookup
+from virtio_rtl.types.virtqueue import Doorbell, InterruptRequest, QueueLookup, RingFeatures
 
 __all__ = ["TRANSPORT_COUNTERS", "PCITransport"]
 
@@ -38,7 +40,10 @@ class PCITransport(wiring.Component):
     config
         The device.
     offered, required
-        Feature sets; see ``FeatureNegotiation``.
+        Feature sets; see ``FeatureNegotiation``. If RING_PACKED is not required, there are split
+        virtqueues too: while it is not accepted ``queue_size`` takes powers of two only. What
+        serves RING_RESET, SUSPEND, NOTIFICATION_DATA and NOTIF_CONFIG_DATA is built if they are
+        offered.
     readers
         Number of virtqueue lookup ports.
     counters
@@ -52,7 +57,9 @@ class PCITransport(wiring.Component):
         The accesses to the MSI-X table and pending bits.
     control: In(FunctionControl)
     driver_features: Out(128); features_ok, driver_ok: Out(1)
-        ``driver_ok`` also falls when a reset is requested.
+        ``driver_ok`` also falls when a reset is requested, and while the device is suspended.
+    features: Out(RingFeatures)
+        What the rings have to know of the accepted features; still while ``driver_ok``.
     lookup_0 ... lookup_{readers-1}: In(QueueLookup)
         Configuration of a virtqueue, one cycle after its index.
     doorbell: Out(stream Doorbell)
@@ -77,6 +84,13 @@ class PCITransport(wiring.Component):
         value in this cycle.
     interrupt_idle: Out(1)
         No interrupt is on its way inside.
+    pause, hold, forget: Out(1); forget_queue: Out(16); rested, fetch_idle: In(1)
+        To bring the virtqueue engine to rest, and to make it forget a virtqueue; see
+        ``Quiesce``. Needed if RING_RESET or SUSPEND is offered, else constant. ``rested`` says
+        also that no MSI-X message is on its way outside of this module.
+    stop: In(1)
+        Level: a reset of the device or the function is under way, and ends with ``reset_done`` or
+        ``function_reset``. It lets go of ``pause`` and ``hold``, and nothing is forgotten.
     events: In(data.StructLayout({name: 1}))
         Strobes of ``counters``; only if there are any.
 
@@ -119,6 +133,14 @@ class PCITransport(wiring.Component):
             "function_reset": In(1),
             "clear": Out(1),
             "interrupt_idle": Out(1),
+            "features": Out(RingFeatures),
+            "pause": Out(1),
+            "rested": In(1),
+            "hold": Out(1),
+            "fetch_idle": In(1),
+            "forget": Out(1),
+            "forget_queue": Out(16),
+            "stop": In(1),
         }
         ports |= {f"lookup_{i}": In(QueueLookup()) for i in range(readers)}
         if self.counters:
@@ -133,11 +155,20 @@ class PCITransport(wiring.Component):
         )
         m.submodules.common = common = CommonConfig(config, self.offered, self.required)
         m.submodules.queues = queues = QueueTable(
-            config.num_queues, config.queue_size_max, config.msix_vectors, self.readers
+            config.num_queues,
+            config.queue_size_max,
+            config.msix_vectors,
+            self.readers,
+            ring_reset=self._offers(Feature.RING_RESET),
+            notif_config_data=self._offers(Feature.NOTIF_CONFIG_DATA),
         )
         m.submodules.isr = isr = ISRStatus()
         m.submodules.device_config = device_config = NetConfig(config, self.offered)
-        m.submodules.notify = notify = Notify(config.num_queues)
+        m.submodules.notify = notify = Notify(
+            config.num_queues,
+            notification_data=self._offers(Feature.NOTIFICATION_DATA),
+            notif_config_data=self._offers(Feature.NOTIF_CONFIG_DATA),
+        )
         m.submodules.counters = counters = Counters(TRANSPORT_COUNTERS + self.counters)
         m.submodules.router = router = InterruptRouter()
         m.submodules.interrupts = interrupts = StreamArbiter(InterruptRequest, 2)
@@ -195,6 +226,10 @@ class PCITransport(wiring.Component):
             self.reset_request.eq(common.reset_request),
             self.clear.eq(common.clear),
         ]
+        self._features(m, common, queues, notify)
+        if self._offers(Feature.RING_RESET) or self._offers(Feature.SUSPEND):
+            self._quiesce(m, common, queues)
+            m.d.comb += device_config.freeze.eq(common.suspend_request | common.suspended)
         m.d.comb += [
             counters.clear.eq(self.function_reset),
             counters.events.bad_doorbell.eq(notify.bad_doorbell),
@@ -202,3 +237,49 @@ class PCITransport(wiring.Component):
         for counter in self.counters:
             m.d.comb += counters.events[counter.name].eq(self.events[counter.name])
         return m
+
+    def _offers(self, feature: Feature) -> bool:
+        return features.has(self.offered, feature)
+
+    def _accepted(self, common: CommonConfig, feature: Feature):
+        """Whether a feature is negotiated; a constant where the driver has no choice."""
+        if not self._offers(feature):
+            return Const(0)
+        if features.has(self.required, feature):
+            return Const(1)
+        return common.driver_features[feature] & common.features_ok
+
+    def _features(self, m: Module, common: CommonConfig, queues: QueueTable, notify: Notify):
+        m.d.comb += [
+            self.features.packed.eq(self._accepted(common, Feature.RING_PACKED)),
+            self.features.event_idx.eq(self._accepted(common, Feature.EVENT_IDX)),
+            self.features.in_order.eq(self._accepted(common, Feature.IN_ORDER)),
+            queues.any_size.eq(self.features.packed),
+            queues.reset_allowed.eq(self._accepted(common, Feature.RING_RESET)),
+            notify.use_data.eq(self._accepted(common, Feature.NOTIFICATION_DATA)),
+            notify.use_config_data.eq(self._accepted(common, Feature.NOTIF_CONFIG_DATA)),
+        ]
+
+    def _quiesce(self, m: Module, common: CommonConfig, queues: QueueTable):
+        quiesce = Quiesce(
+            self.config.num_queues,
+            ring_reset=self._offers(Feature.RING_RESET),
+            suspend=self._offers(Feature.SUSPEND),
+        )
+        m.submodules.quiesce = ResetInserter(self.stop | common.reset_request)(quiesce)
+        m.d.comb += [
+            quiesce.reset_request.eq(queues.reset_request),
+            quiesce.reset_queue.eq(queues.reset_queue),
+            quiesce.suspend_request.eq(common.suspend_request),
+            quiesce.suspended.eq(common.suspended),
+            common.suspend_done.eq(quiesce.suspend_done),
+            quiesce.rested.eq(self.rested),
+            quiesce.fetch_idle.eq(self.fetch_idle),
+            quiesce.told.eq(self.interrupt_idle & common.interrupt_idle),
+            self.pause.eq(quiesce.pause),
+            self.hold.eq(quiesce.hold),
+            self.forget.eq(quiesce.forget),
+            self.forget_queue.eq(quiesce.forget_queue),
+            queues.forget.eq(quiesce.forget),
+            queues.forget_queue.eq(quiesce.forget_queue),
+        ]

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from virtio_model.spec import pci
 from virtio_model.spec.fields import by_name
 from virtio_rtl.regs.fields import dword_value, merged, touched
+from virtio_rtl.regs.maps import NOTIF_CONFIG_DATA
 from virtio_rtl.types.regbus import RegisterRequest
 from virtio_rtl.types.virtqueue import QueueLookup
 
@@ -67,28 +68,52 @@ class QueueTable(wiring.Component):
         MSI-X vectors of the device.
     readers
         Number of lookup ports.
+    ring_reset, notif_config_data
+        Whether ``queue_reset`` and ``queue_notif_config_data`` are there; else they read 0.
 
     Ports
     -----
     registers: In(QueueRegisters)
+    any_size: In(1)
+        ``queue_size`` need not be a power of two: RING_PACKED is negotiated.
+        [virtio 1.4 §4.1.4.3.1]
+    reset_allowed: In(1)
+        RING_RESET is negotiated; else writes of ``queue_reset`` are ignored.
+    reset_request: Out(1), reset_queue: Out(16)
+        Strobe: the driver asks for the reset of a virtqueue. Not again before ``forget`` has
+        answered it.
+    forget: In(1), forget_queue: In(16)
+        Strobe: return this virtqueue to its reset values.
     lookup_0 ... lookup_{readers-1}: In(QueueLookup)
     vector_lookup: In(VectorLookup)
     clear: In(1)
         Strobe: return everything to reset values.
     busy: Out(1)
-        The sweep of ``clear`` (and of ``rst``) runs, ``queues`` + 1 cycles; writes are not to
-        come, lookups see old or new rows.
+        The sweep of ``clear`` (and of ``rst``) runs, ``queues`` + 1 cycles, or ``forget`` is at
+        work, three cycles from its strobe on; an access that begins now is not to come, lookups
+        see old or new rows.
 
     Every lookup takes one index per cycle and answers one cycle later; a lookup at the same time
     as a write sees the old value. Writes are exact to the byte. While a virtqueue is enabled its
     size and addresses do not change. ``queue_size`` takes 1 to ``size_max``, ``queue_enable``
-    takes 1, a vector that does not exist becomes 0xFFFF; other values are ignored. A virtqueue
-    that does not exist reads as 0 (its vector as 0xFFFF) and takes no write.
+    and ``queue_reset`` take 1, a vector that does not exist becomes 0xFFFF; other values are
+    ignored. A virtqueue that does not exist reads as 0 (its vector as 0xFFFF) and takes no write.
 
-    Limitations: any size in range is taken, as packed virtqueues allow; no virtqueue reset.
+    ``queue_reset`` reads 1 from the write of 1 until ``forget``, whether the virtqueue was enabled
+    or not; with the same strobe everything else of it returns to reset values.
+    [virtio 1.4 §2.6.1]
     """
 
-    def __init__(self, queues: int, size_max: int, vectors: int, readers: int):
+    def __init__(
+        self,
+        queues: int,
+        size_max: int,
+        vectors: int,
+        readers: int,
+        *,
+        ring_reset: bool = False,
+        notif_config_data: bool = False,
+    ):
         for name, value, high in (
             ("queues", queues, 65535),
             ("size_max", size_max, 32768),
@@ -96,15 +121,25 @@ class QueueTable(wiring.Component):
         ):
             if not 1 <= value <= high:
                 raise ValueError(f"{name} = {value!r}: 1 to {high}")
+        if notif_config_data and queues > NOTIF_CONFIG_DATA:
+            raise ValueError(f"queues = {queues!r}: at most {NOTIF_CONFIG_DATA}")
         self.queues = queues
         self.size_max = size_max
         self.vectors = vectors
         self.readers = readers
+        self.ring_reset = ring_reset
+        self.notif_config_data = notif_config_data
         super().__init__(
             {f"lookup_{i}": In(QueueLookup()) for i in range(readers)}
             | {
                 "registers": In(QueueRegisters()),
                 "vector_lookup": In(VectorLookup()),
+                "any_size": In(1),
+                "reset_allowed": In(1),
+                "reset_request": Out(1),
+                "reset_queue": Out(16),
+                "forget": In(1),
+                "forget_queue": In(16),
                 "clear": In(1),
                 "busy": Out(1),
             }
@@ -127,6 +162,15 @@ class QueueTable(wiring.Component):
         m.d.sync += [row.eq(Mux(sweeping, row + 1, 0)), settling.eq(sweeping)]
         with m.If(row == self.queues - 1):
             m.d.sync += [sweeping.eq(0), row.eq(0)]
+        if self.ring_reset:
+            single = Signal()
+            with m.If(single):
+                m.d.sync += [single.eq(0), sweeping.eq(0), row.eq(0)]
+            with m.If(self.forget):
+                m.d.comb += self.busy.eq(1)
+                m.d.sync += [single.eq(1), sweeping.eq(1), row.eq(self.forget_queue)]
+            with m.If(self.clear):
+                m.d.sync += single.eq(0)
         with m.If(self.clear):
             m.d.sync += [sweeping.eq(1), row.eq(0)]
 
@@ -180,7 +224,11 @@ class QueueTable(wiring.Component):
         m.d.comb += [
             write_data["size"].eq(size),
             write_enable["size"].eq(
-                touches["queue_size"] & ~stored["enabled"] & (size != 0) & (size <= self.size_max)
+                touches["queue_size"]
+                & ~stored["enabled"]
+                & (size != 0)
+                & (size <= self.size_max)
+                & (self.any_size | ((size & (size - 1)) == 0))
             ),
             write_data["vector"].eq(Mux(vector < self.vectors, vector, pci.NO_VECTOR)),
             write_enable["vector"].eq(touches["queue_msix_vector"]),
@@ -197,6 +245,20 @@ class QueueTable(wiring.Component):
             "queue_enable": stored["enabled"] & present,
             "queue_notify_off": Mux(present, selected, 0),
         }
+        if self.notif_config_data:
+            readable["queue_notif_config_data"] = Mux(present, selected | NOTIF_CONFIG_DATA, 0)
+        if self.ring_reset:
+            column("resetting", 1, 0, ())
+            readable["queue_reset"] = stored["resetting"] & present
+            asked = merged(_FIELDS["queue_reset"], request, Const(0, 16)) == 1
+            m.d.comb += [
+                write_data["resetting"].eq(1),
+                write_enable["resetting"].eq(touches["queue_reset"] & asked & self.reset_allowed),
+                self.reset_queue.eq(selected),
+            ]
+            m.d.sync += self.reset_request.eq(
+                regs.write & present & write_enable["resetting"] & ~stored["resetting"]
+            )
         with m.Switch(dword):
             for number in sorted({_FIELDS[name].offset // 4 for name in readable}):
                 with m.Case(number):
