@@ -4,8 +4,6 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from virtio_model.spec.features import Feature, mask
-
 from .config import DeviceConfig
 from .device import net
 from .dma.read_engine import ReadEngine
@@ -56,18 +54,6 @@ COUNTERS = (
     Counter("virtqueue_failed", "buffers that broke a rule, or virtqueue accesses that failed"),
 )
 """Counters in the vendor region of BAR 0, behind those of the transport."""
-
-_NOT_WIRED = mask(
-    (
-        Feature.EVENT_IDX,
-        Feature.IN_ORDER,
-        Feature.NOTIFICATION_DATA,
-        Feature.NOTIF_CONFIG_DATA,
-        Feature.RING_RESET,
-        Feature.SUSPEND,
-    )
-)
-"""Features that the virtqueue engine does not serve yet; nor does it have split virtqueues."""
 
 _CODE_COUNTERS = {
     DMAError.UNSUPPORTED_REQUEST: "read_unsupported",
@@ -138,8 +124,8 @@ class VirtioDevice(wiring.Component):
         # Virtio.
         m.submodules.transport = transport = PCITransport(
             config,
-            offered=net.offered(config) & ~_NOT_WIRED,
-            required=net.required(config) | mask([Feature.RING_PACKED]),
+            offered=net.offered(config),
+            required=net.required(config),
             readers=len(LOOKUPS),
             counters=COUNTERS,
         )
@@ -214,8 +200,17 @@ class VirtioDevice(wiring.Component):
             space.interrupt_status.eq(transport.interrupt_status),
         ]
 
-        # The other features of the rings are not offered yet.
-        m.d.comb += engine.features.packed.eq(1)
+        # Coming to rest, for the reset of one virtqueue and for suspend.
+        m.d.comb += [
+            engine.features.eq(transport.features),
+            engine.pause.eq(transport.pause),
+            engine.hold.eq(transport.hold),
+            engine.forget.eq(transport.forget),
+            engine.forget_queue.eq(transport.forget_queue),
+            transport.rested.eq(engine.rested & msix.idle),
+            transport.fetch_idle.eq(engine.fetch_idle),
+            transport.stop.eq(reset.stop),
+        ]
 
         # Device and network.
         wiring.connect(m, engine.readable, device.readable)
