@@ -10,12 +10,14 @@ from cocotb.triggers import Timer
 from bench.bed import Bed
 from lib.pcie.monitor import DOWN, UP, Snapshot
 from lib.pcie.packet import MEM_WRITE
-from virtio_model.rings.packed import DESC_SIZE
+from virtio_model.spec.split import DESC_SIZE
 
 __all__ = ["KINDS", "Occupancy", "split"]
 
 KINDS = (
     "payload",
+    "index",
+    "entries",
     "descriptors",
     "used",
     "events",
@@ -24,7 +26,8 @@ KINDS = (
     "interrupts",
     "other",
 )
-"""Purposes of bytes on the wire. events: the driver's event suppression, read by the device.
+"""Purposes of bytes on the wire. index, entries: of a split virtqueue's available ring.
+events: the driver's event suppression, read by the device.
 suppression: the device's own, written by it."""
 
 _SAMPLE_NS = 250
@@ -63,11 +66,11 @@ class Occupancy:
         return {"ns": self.ns, "reads": self.reads, "read_ahead": self.read_ahead}
 
     def _read(self, addr: int, data: bytes) -> None:
-        index = self._bed.ring_at(addr)
+        index = self._bed.table_at(addr)
         if index is None:
             return
         ring = self._bed.rings[index]
-        end = (addr - ring.desc_addr) // DESC_SIZE + len(data) // DESC_SIZE
+        end = ring.layout.slot_read(addr) + len(data) // DESC_SIZE
         used = ring.slots_before(self._bed.used[index])
         # The slot behind the last one that was read, counted from the ring's beginning of time;
         # it is within a ring's length of what has been used.

@@ -41,8 +41,13 @@ def ideal_case(record: Record) -> IdealCase:
 
 
 def add_ideal(records: Sequence[Record], folder: Path, seed: int) -> None:
-    """Set `ideal_mpps` and `ratio_of_ideal` where there is a rate."""
-    rated = [record for record in records if record["mpps"] is not None]
+    """Set `ideal_mpps` and `ratio_of_ideal` where there is a rate.
+
+    The ideal endpoint knows packed virtqueues only.
+    """
+    rated = [
+        record for record in records if record["mpps"] is not None and record["ring"] == "packed"
+    ]
     results = measure_ideal([ideal_case(record) for record in rated], folder, seed)
     for record, result in zip(rated, results, strict=True):
         record["ideal_mpps"] = round(result.mpps, 4)

@@ -19,8 +19,8 @@ from lib.layout import codec
 from lib.pcie.access import PciAccess
 from lib.pcie.packet import Packet
 from lib.port import reader, writer
-from virtio_model.rings.packed import DESC_SIZE, EVENT_SIZE
 from virtio_model.spec import net, pci
+from virtio_model.spec.split import DESC_SIZE
 from virtio_rtl.config import DeviceConfig
 
 __all__ = ["Bed", "BenchHost"]
@@ -29,21 +29,20 @@ _SLACK = 1 << 16
 _ROOM = 2048
 """For a frame's buffer beyond its bytes: header, spare bytes, gaps between up to 16 pieces."""
 
+_FLAGS_ALONE = 0x3
+"""Byte enables of a read of a split virtqueue's avail.flags without avail.idx."""
+
 _PURPOSES = {"other": "payload", "interrupt": "interrupts"}
 
 
 class BenchHost(Host):
-    """A `Host` for any number of queue pairs; it tells apart the two suppression structures."""
+    """A `Host` for any number of queue pairs; it tells apart all areas of a virtqueue."""
 
     async def setup_queue(self, index: int, queue: Any) -> None:
-        """Hand a packed virtqueue to the device, and name its areas for the wire account."""
+        """Hand a virtqueue to the device, and name its areas for the wire account."""
         await self.pci.setup_queue(index, queue, VECTOR.get(index, pci.NO_VECTOR))
-        for name, start, size in (
-            ("descriptors", queue.desc_addr, DESC_SIZE * queue.size),
-            ("events", queue.driver_addr, EVENT_SIZE),
-            ("suppression", queue.device_addr, EVENT_SIZE),
-        ):
-            self.ranges.add(name, start, start + size)
+        for name, (start, end) in queue.layout.areas.items():
+            self.ranges.add(name, start, end)
 
     def doorbell_address(self, index: int) -> int:
         """Return where a virtqueue's doorbell is on the bus."""
@@ -62,6 +61,8 @@ class BenchHost(Host):
     def purpose(self, packet: Packet, direction: str) -> str:
         """Return what a packet is for, as `bench.account.KINDS` calls it."""
         name = self.ranges(packet, direction)
+        if name == "index" and packet.first_be == _FLAGS_ALONE:
+            return "events"
         return _PURPOSES.get(name, name)
 
 
@@ -89,7 +90,7 @@ class Bed:
         self.idle = [index for index in (0, 1) if config.queue_pairs == 1]
         self.idle = [index for index in self.idle if index not in self.indices]
         count = len(self.indices) + len(self.idle)
-        memory = _SLACK + count * (16 * ring_size + buffers * longest)
+        memory = _SLACK + count * (26 * ring_size + 256 + buffers * longest)
         self.host = BenchHost(dut, config, memory_bytes=memory, read_ns=HOST_READ_NS)
         target = self.host.root.target
         target.split_on_all_boundaries = scenario.piece == target.boundary
@@ -98,6 +99,7 @@ class Bed:
         self.framings: dict[str, list[Framing]] = {}
         self._starts: list[int] = []
         self._owners: list[int] = []
+        self._tables: tuple[list[int], list[int]] = ([], [])
         self._numpy = np.random.default_rng(random.getrandbits(32))
         self._random = random.Random(random.getrandbits(32))
 
@@ -112,7 +114,7 @@ class Bed:
         self.dut.generate.value = 0
         self.dut.arm.value = 1
         self.dut.lengths.value = 0
-        await host.start()
+        await host.start(scenario.ring)
         lengths = [scenario.length or self._draw_length() for _ in range(LENGTHS)]
         for name in ("transmit", "receive"):
             self.framings[name] = self._frame(lengths, receive=name == "receive")
@@ -121,17 +123,29 @@ class Bed:
             await host.setup_queue(index, ring)
             if index in self.indices:
                 self.rings[index], self.used[index] = ring, 0
-        owners = sorted((ring.desc_addr, index) for index, ring in self.rings.items())
+        owners = sorted((ring.layout.used_addr, index) for index, ring in self.rings.items())
         self._starts, self._owners = [at for at, _ in owners], [index for _, index in owners]
+        descriptors = sorted((ring.desc_addr, index) for index, ring in self.rings.items())
+        self._tables = [at for at, _ in descriptors], [index for _, index in descriptors]
         await self._load(lengths)
         await host.go()
 
-    def ring_at(self, addr: int) -> int | None:
-        """Return the virtqueue whose descriptor area holds an address."""
+    def used_at(self, addr: int) -> int | None:
+        """Return the virtqueue whose used buffers are written around an address."""
         place = bisect.bisect_right(self._starts, addr) - 1
-        if place < 0 or addr >= self._starts[place] + DESC_SIZE * self.ring_size:
+        if place < 0:
             return None
-        return self._owners[place]
+        index = self._owners[place]
+        inside = addr < self._starts[place] + self.rings[index].layout.used_bytes
+        return index if inside else None
+
+    def table_at(self, addr: int) -> int | None:
+        """Return the virtqueue whose descriptor area holds an address."""
+        starts, owners = self._tables
+        place = bisect.bisect_right(starts, addr) - 1
+        if place < 0 or addr >= starts[place] + DESC_SIZE * self.ring_size:
+            return None
+        return owners[place]
 
     def _draw_length(self) -> int:
         return self._random.randint(SHORTEST, LONGEST)
@@ -153,6 +167,7 @@ class Bed:
                 self.framings[name],
                 receive=name == "receive",
                 draw=self._random,
+                ring=scenario.ring,
             )
         return FastRing(
             memory,
@@ -163,6 +178,7 @@ class Bed:
             draw=self._numpy,
             pair=index >> 1,
             interrupts=scenario.case == "lone",
+            ring=scenario.ring,
         )
 
     async def _load(self, lengths: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""What the bulk drivers of packed virtqueues share: areas, positions, the words of a complaint."""
+"""What the bulk drivers share: buffers that count for ever, and the words of a complaint."""
 
 from __future__ import annotations
 
@@ -7,31 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.ring_layout import DESCRIPTOR, LAYOUTS, Ring, RingLayout
 from bench.scenario import BATCH
 from virtio_model.errors import DeviceBreach
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.net_header import NetHeader
-from virtio_model.rings.packed import (
-    DESC_SIZE,
-    EVENT_SIZE,
-    DescFlags,
-    EventFlags,
-    EventSuppression,
-)
+from virtio_model.rings.packed import DescFlags
 
-__all__ = ["DESCRIPTOR", "POSITION_BITS", "BulkRing"]
-
-DESCRIPTOR = np.dtype([("addr", "<u8"), ("len", "<u4"), ("id", "<u2"), ("flags", "<u2")])
-POSITION_BITS = int(DescFlags.AVAIL | DescFlags.USED)
-_ALIGN = 64
+__all__ = ["DESCRIPTOR", "BulkRing"]
 
 
 class BulkRing:
-    """Driver side of a packed virtqueue whose buffers are used in order [virtio 1.4 §2.8].
+    """Driver side of a virtqueue whose buffers are used in order.
 
-    Buffers count from 0 for ever; so do the slots that they take. A subclass gives `can_add`,
-    `slots_before`, `_supply` and `_collect`. receive: the buffers are for the device to write.
-    pair: the queue pair that numbers the frames. interrupts: whether the device may send any.
+    Buffers count from 0 for ever; so do the slots that their descriptors take. A subclass gives
+    `can_add`, `slots_before`, `_supply` and `_collect`. receive: the buffers are for the device to
+    write. pair: the queue pair that numbers the frames. interrupts: whether the device may send
+    any. ring: the format.
     """
 
     def __init__(
@@ -43,21 +35,13 @@ class BulkRing:
         receive: bool,
         pair: int = 0,
         interrupts: bool = False,
+        ring: Ring = "packed",
     ) -> None:
         self.memory = memory
         self.size = size
         self.receive = receive
         self.pair = pair
-        self.desc_addr = allocator.alloc(DESC_SIZE * size, _ALIGN)
-        self.driver_addr = allocator.alloc(EVENT_SIZE, _ALIGN)
-        self.device_addr = allocator.alloc(EVENT_SIZE, _ALIGN)
-        memory.grant(self.desc_addr, DESC_SIZE * size, writable=True)
-        memory.grant(self.driver_addr, EVENT_SIZE)
-        memory.grant(self.device_addr, EVENT_SIZE, writable=True, readable=False)
-        memory.write(self.desc_addr, bytes(DESC_SIZE * size))
-        wanted = EventFlags.ENABLE if interrupts else EventFlags.DISABLE
-        memory.write(self.driver_addr, EventSuppression(flags=wanted).encode())
-        memory.write(self.device_addr, bytes(EVENT_SIZE))
+        self.layout: RingLayout = LAYOUTS[ring](memory, allocator, size, interrupts=interrupts)
         self.header = NetHeader(num_buffers=1 if receive else 0).encode()
         self.write_flag = int(DescFlags.WRITE) if receive else 0
         self.available = 0
@@ -66,14 +50,28 @@ class BulkRing:
         """Buffers that came back and were checked."""
 
     @property
+    def desc_addr(self) -> int:
+        """Descriptor area."""
+        return self.layout.desc_addr
+
+    @property
+    def driver_addr(self) -> int:
+        """Driver area."""
+        return self.layout.driver_addr
+
+    @property
+    def device_addr(self) -> int:
+        """Device area."""
+        return self.layout.device_addr
+
+    @property
     def batch(self) -> int:
         """Buffers that the driver supplies, and takes back, at a time: one doorbell for them."""
         return BATCH
 
     def needs_kick(self) -> bool:
         """Tell whether the device wants to be notified."""
-        event = EventSuppression.decode(self.memory.read(self.device_addr, EVENT_SIZE))
-        return event.flags != EventFlags.DISABLE
+        return self.layout.needs_kick()
 
     def can_add(self, count: int) -> bool:
         """Tell whether the next `count` buffers fit."""
@@ -88,6 +86,7 @@ class BulkRing:
         assert self.can_add(count)
         self._supply(count)
         self.available += count
+        self.layout.publish(self.available)
 
     def poll(self) -> int:
         """Take back and check what the device has used; return how many buffers."""
@@ -100,11 +99,6 @@ class BulkRing:
 
     def _collect(self, limit: int) -> int:
         raise NotImplementedError
-
-    def place(self, slot: int) -> tuple[int, int]:
-        """Return index in the ring and wrap counter of the `slot`-th slot."""
-        lap, index = divmod(slot, self.size)
-        return index, lap & 1 ^ 1
 
     def runs(self, slot: int, count: int) -> list[tuple[int, int]]:
         """Return (slot, count) pieces that do not pass the end of the ring."""

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from bench.jobs import Plan, plan_jobs, run_jobs
+from bench.ring_layout import LAYOUTS
 from bench.scenario import DIRECTIONS, RING_SIZE, Case, Scenario, scenarios
 from demo.cli import fail, parse_seed, say
 from lib.paths import BUILD
@@ -65,12 +66,14 @@ def run(
     return records, failures
 
 
-def _plan(names: list[str], quick: bool, only: str, case: str) -> Plan:
+def _plan(names: list[str], quick: bool, only: str, case: str, ring: str) -> Plan:
     def wanted(config: DeviceConfig) -> list[Scenario]:
         return [
             scenario
             for scenario in scenarios(config, quick)
-            if only in ("", scenario.direction) and case in ("", scenario.case)
+            if only in ("", scenario.direction)
+            and case in ("", scenario.case)
+            and ring in ("", scenario.ring)
         ]
 
     plan = [(named_config(name), wanted(named_config(name))) for name in names]
@@ -88,6 +91,9 @@ def bench(
     ] = RING_SIZE,
     only: Annotated[str, typer.Option(help="One direction: transmit, receive or both.")] = "",
     case: Annotated[str, typer.Option(help=f"One case: {', '.join(get_args(Case))}.")] = "",
+    format_: Annotated[
+        str, typer.Option("--format", help="One ring format: packed or split.")
+    ] = "",
     ideal: Annotated[bool, typer.Option(help="Measure the ideal endpoint, too.")] = True,
     output: Annotated[str, typer.Option(help="Folder for the results; build/bench.")] = "",
 ) -> None:
@@ -104,7 +110,9 @@ def bench(
         fail(f"--only {only}: transmit, receive or both", 2)
     if case not in ("", *get_args(Case)):
         fail(f"--case {case}: {', '.join(get_args(Case))}", 2)
-    plan = _plan(names, quick not in ("", "0"), only, case)
+    if format_ not in ("", *LAYOUTS):
+        fail(f"--format {format_}: {', '.join(LAYOUTS)}", 2)
+    plan = _plan(names, quick not in ("", "0"), only, case, format_)
     if not plan:
         fail("nothing to measure: no configuration has such a case", 2)
     number = parse_seed(seed)

@@ -1,4 +1,4 @@
-"""A packed virtqueue of frames in random pieces, driven in bulk.
+"""A virtqueue of frames in random pieces, driven in bulk.
 
 Lengths, pieces and addresses are drawn once, for a pool of frames that is used again and again;
 only the bytes change. All used descriptors and all bytes are checked.
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.bulk_ring import DESCRIPTOR, POSITION_BITS, BulkRing
+from bench.bulk_ring import DESCRIPTOR, BulkRing
 from bench.pattern import expected_frames
+from bench.ring_layout import Ring, Used
 from virtio_model.memory import Allocator, GuestMemory
-from virtio_model.rings.packed import DESC_SIZE, DescFlags, avail_bits, used_bits
+from virtio_model.rings.packed import DescFlags
 from virtio_model.spec.net import HEADER_SIZE
 
 __all__ = ["LONGEST", "MOST_DESCRIPTORS", "SHORTEST", "FastChains", "Framing", "draw_framings"]
@@ -66,8 +67,9 @@ class FastChains(BulkRing):
         *,
         receive: bool,
         draw: random.Random,
+        ring: Ring = "packed",
     ) -> None:
-        super().__init__(memory, allocator, size, receive=receive)
+        super().__init__(memory, allocator, size, receive=receive, ring=ring)
         self.framings = framings
         self._starts = [0, *itertools.accumulate(len(each.pieces) for each in framings)]
         if self._starts[-1] < size:
@@ -115,12 +117,7 @@ class FastChains(BulkRing):
             which = number % len(self.framings)
             if not self.receive:
                 self._fill(number, which)
-            chain, first = self._chains[which], self.slots_before(number)
-            for slot, part in self.runs(first, len(chain)):
-                index, wrap = self.place(slot)
-                piece = chain[slot - first : slot - first + part].copy()
-                piece["flags"] |= avail_bits(wrap)
-                self.memory.write(self.desc_addr + DESC_SIZE * index, piece.tobytes())
+            self.layout.write(number, self.slots_before(number), self._chains[which])
 
     def _packet(self, number: int, which: int) -> bytes:
         length = self.framings[which].length
@@ -135,20 +132,21 @@ class FastChains(BulkRing):
     def _collect(self, limit: int) -> int:
         for count in range(limit):
             number = self.taken + count
-            index, wrap = self.place(self.slots_before(number))
-            raw = self.memory.read(self.desc_addr + DESC_SIZE * index, DESC_SIZE)
-            used = np.frombuffer(raw, DESCRIPTOR)
-            if used["flags"][0] & POSITION_BITS != used_bits(wrap):
+            slot = self.slots_before(number)
+            used = self.layout.used(number, slot, 1)
+            if not len(used.id):
                 return count
-            self._check(number, used, used_bits(wrap) | self.write_flag)
+            self._check(number, slot, used)
         return limit
 
-    def _check(self, number: int, used: np.ndarray, flags: int) -> None:
+    def _check(self, number: int, slot: int, used: Used) -> None:
         which = number % len(self.framings)
-        self.demand("id", number, used["id"], self._ids[which])
+        ids = self.layout.ids(slot, np.array([self._ids[which]]))
+        self.demand("id", number, used.id, ids)
         packet = self._packet(number, which)
-        self.demand("len", number, used["len"], len(packet) if self.receive else 0)
-        self.demand("flags", number, used["flags"], flags)
+        self.demand("len", number, used.len, len(packet) if self.receive else 0)
+        if used.flags is not None:
+            self.demand("flags", number, used.flags, self.write_flag)
         if self.receive:
             pieces = [self.memory.read(addr, length) for addr, length in self._areas[which]]
             found = b"".join(pieces)[: len(packet)]

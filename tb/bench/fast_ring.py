@@ -1,4 +1,4 @@
-"""A packed virtqueue driven in bulk: cheap enough for tens of millions of frames a second.
+"""A virtqueue driven in bulk: cheap enough for tens of millions of frames a second.
 
 Every slot has its own buffer for good, of one descriptor; nothing is allocated while frames move.
 All used descriptors and all bytes are still checked, a batch at a time.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.bulk_ring import DESCRIPTOR, POSITION_BITS, BulkRing
+from bench.bulk_ring import DESCRIPTOR, BulkRing
 from bench.pattern import expected_frames
+from bench.ring_layout import Ring
 from virtio_model.memory import Allocator, GuestMemory
-from virtio_model.rings.packed import DESC_SIZE, avail_bits, used_bits
 from virtio_model.spec.net import HEADER_SIZE
 
 _ALIGN = 64
@@ -35,8 +35,11 @@ class FastRing(BulkRing):
         draw: np.random.Generator,
         pair: int = 0,
         interrupts: bool = False,
+        ring: Ring = "packed",
     ) -> None:
-        super().__init__(memory, allocator, size, receive=receive, pair=pair, interrupts=interrupts)
+        super().__init__(
+            memory, allocator, size, receive=receive, pair=pair, interrupts=interrupts, ring=ring
+        )
         self.frame_bytes = frame_bytes
         self.packet_bytes = frame_bytes + HEADER_SIZE
         self.stride = -(-self.packet_bytes // _ALIGN) * _ALIGN
@@ -65,7 +68,7 @@ class FastRing(BulkRing):
             self._add(number, part)
 
     def _add(self, number: int, count: int) -> None:
-        index, wrap = self.place(number)
+        index = number % self.size
         if not self.receive:
             rows = np.zeros((count, self.stride), np.uint8)
             rows[:, HEADER_SIZE : self.packet_bytes] = expected_frames(
@@ -77,8 +80,8 @@ class FastRing(BulkRing):
         descriptors["addr"] = self.pool + slots * self.stride
         descriptors["len"] = self.packet_bytes
         descriptors["id"] = self._ids[index : index + count]
-        descriptors["flags"] = avail_bits(wrap) | self.write_flag
-        self.memory.write(self.desc_addr + DESC_SIZE * index, descriptors.tobytes())
+        descriptors["flags"] = self.write_flag
+        self.layout.write(number, number, descriptors)
 
     def _collect(self, limit: int) -> int:
         total = 0
@@ -90,16 +93,15 @@ class FastRing(BulkRing):
         return total
 
     def _take(self, number: int, limit: int) -> int:
-        index, wrap = self.place(number)
-        raw = self.memory.read(self.desc_addr + DESC_SIZE * index, DESC_SIZE * limit)
-        descriptors = np.frombuffer(raw, DESCRIPTOR)
-        waiting = descriptors["flags"] & POSITION_BITS != used_bits(wrap)
-        count = int(waiting.argmax()) if waiting.any() else limit
-        used = descriptors[:count]
-        self.demand("id", number, used["id"], self._ids[index : index + count])
+        index = number % self.size
+        used = self.layout.used(number, number, limit)
+        count = len(used.id)
+        ids = self.layout.ids(number, self._ids[index : index + count])
+        self.demand("id", number, used.id, ids)
         length = self.packet_bytes if self.receive else 0
-        self.demand("len", number, used["len"], length)
-        self.demand("flags", number, used["flags"], used_bits(wrap) | self.write_flag)
+        self.demand("len", number, used.len, length)
+        if used.flags is not None:
+            self.demand("flags", number, used.flags, self.write_flag)
         if count and self.receive:
             self._check_frames(number, index, count)
         return count

@@ -97,10 +97,10 @@ class Flow:
     def written(self, addr: int, data: bytes) -> None:
         """Count used descriptors as they arrive, and note where the window starts and ends."""
         bed = self.bed
-        index = bed.ring_at(addr)
+        index = bed.used_at(addr)
         if index is None:
             return
-        count = len(data) // 16
+        count = bed.rings[index].layout.completed(addr, data)
         bed.used[index] += count
         self.moved[bed.direction(index)] += count
         if bed.used[index] - bed.rings[index].taken >= bed.rings[index].batch:

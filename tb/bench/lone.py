@@ -3,7 +3,8 @@
 Measured at the device's own TLP ports. A packet's time runs from the cycle in which the doorbell
 TLP is taken at `rx_tlp` to the cycle in which the interrupt message is taken at `tx_tlp`. From it
 are subtracted the reads that the buffer cannot do without: its descriptors (the first fetch after
-the doorbell), its payload, and the driver's event suppression. Each counts from the cycle in
+the doorbell; with a split virtqueue also the first reads of the available index and of its ring),
+its payload, and the driver's event suppression. Each counts from the cycle in
 which its request is taken at `tx_tlp` to the cycle in which the last beat of its last completion
 is taken at `rx_tlp`; cycles in which several are in flight count once. Other reads, such as the
 look for more descriptors, are not subtracted.
@@ -85,11 +86,12 @@ def serial_reads(
 ) -> list[tuple[int, int]]:
     """Return the stretches of (start, end, purpose) reads that lie in a packet's way.
 
-    Of the reads of descriptors only the first counts.
+    Of the reads that find the buffer only the first of each kind counts.
     """
     inside = [span for span in sorted(spans) if doorbell < span[0] and span[1] <= interrupt]
-    first = next((span for span in inside if span[2] == "descriptors"), None)
-    wanted = [span for span in inside if span[2] in ("payload", "events") or span is first]
+    finding = ("index", "entries", "descriptors")
+    first = [next((span for span in inside if span[2] == kind), None) for kind in finding]
+    wanted = [span for span in inside if span[2] in ("payload", "events") or span in first]
     return merged([(start, end) for start, end, _ in wanted])
 
 

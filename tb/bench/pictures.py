@@ -21,6 +21,8 @@ DIRECTIONS = {"transmit": BLUE, "receive": ORANGE, "both": GREEN}
 
 KINDS = {
     "payload": GREEN,
+    "index": "#332288",
+    "entries": "#88ccee",
     "descriptors": BLUE,
     "used": "#e69f00",
     "doorbells": ORANGE,
@@ -32,6 +34,8 @@ KINDS = {
 """What crosses the wire, in the order of the bars."""
 
 KIND_NAMES = {
+    "index": "available index (split)",
+    "entries": "available ring entries (split)",
     "events": "event suppression (driver's, read)",
     "suppression": "event suppression (device's, written)",
 }

@@ -41,7 +41,7 @@ def wire_load(scenario: Scenario, framings: dict[str, list[Framing]]) -> Load:
         if scenario.direction in (name, "both"):
             frames = [packet_pieces(framing) for framing in framings[name]]
             total += mixed_bytes_per_frame(
-                name, frames, "packed", FETCH_BATCH, scenario.piece, doorbell_batch=BATCH
+                name, frames, scenario.ring, FETCH_BATCH, scenario.piece, doorbell_batch=BATCH
             )
     return total
 
@@ -49,7 +49,7 @@ def wire_load(scenario: Scenario, framings: dict[str, list[Framing]]) -> Load:
 def _head(config: DeviceConfig, scenario: Scenario, ring_size: int) -> dict[str, Any]:
     return {
         "config": config.name,
-        "ring": "packed",
+        "ring": scenario.ring,
         "direction": scenario.direction,
         "case": scenario.case,
         "frame_bytes": scenario.frame_bytes,

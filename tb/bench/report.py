@@ -104,12 +104,13 @@ def _summary(records: Sequence[Record]) -> str:
 
 
 def _order(record: Record) -> tuple[Any, ...]:
-    """By configuration (net-x8 before net-x16), case, frame size, direction."""
-    config, case, direction, size = key(record)
+    """By configuration (net-x8 before net-x16), ring, case, frame size, direction."""
+    config, case, direction, size, ring = key(record)
     cases = ("flood", "pieces64", "pairs128", "framing", "lone")
     return (
         [int(part) if part.isdigit() else 0 for part in re.split(r"(\d+)", config)],
         config,
+        ring,
         cases.index(case) if case in cases else len(cases),
         case,
         size if isinstance(size, int) else 0,
@@ -171,16 +172,17 @@ def _rate_cells(record: Record) -> tuple[str, ...]:
     )
 
 
-def _configs(records: Iterable[Record]) -> list[str]:
-    return list(dict.fromkeys(record["config"] for record in records))
+def _groups(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """Return configuration and ring format of each group of records."""
+    return list(dict.fromkeys((record["config"], record["ring"]) for record in records))
 
 
 def _rates(records: Sequence[Record]) -> list[str]:
     floods = [one for one in records if key(one)[1] == "flood" and one.get("mpps")]
     out = ["<h2>Rate against frame size</h2>"]
-    for config in _configs(floods):
-        mine = [one for one in floods if one["config"] == config]
-        out.append(f"<h3>{escape(config)}, {escape(mine[0]['ring'])} ring</h3>")
+    for config, ring in _groups(floods):
+        mine = [one for one in floods if (one["config"], one["ring"]) == (config, ring)]
+        out.append(f"<h3>{escape(config)}, {escape(ring)} ring</h3>")
         out.append(figure(pictures.rates(mine), "Rings kept full, one descriptor a frame."))
     return out if floods else [*out, absent("no flood was measured")]
 
@@ -193,9 +195,9 @@ def _wire(records: Sequence[Record]) -> list[str]:
     if not split:
         return [*out, absent("no record has `split_up` or `split_down`")]
     out.append(f'<p class="missing">{_WIRE}</p>')
-    for config in _configs(shown or split):
-        mine = [one for one in shown or split if one["config"] == config]
-        out.append(f"<h3>{escape(config)}</h3>")
+    for config, ring in _groups(shown or split):
+        mine = [one for one in shown or split if (one["config"], one["ring"]) == (config, ring)]
+        out.append(f"<h3>{escape(config)}, {escape(ring)} ring</h3>")
         out.append(figure(pictures.wire(mine, [_short(one) for one in mine]), ""))
         out.append("<details><summary>as a table</summary>")
         found = pictures.kinds(mine)
@@ -257,15 +259,15 @@ def _occupancy(records: Sequence[Record]) -> list[str]:
     # The smallest frames need the most of everything.
     sizes = [size for size in (key(one)[3] for one in sampled) if isinstance(size, int)]
     for one in sampled:
-        config, case, _, size = key(one)
+        config, case, _, size, ring = key(one)
         if case in ("flood", "pairs128") and size == min(sizes):
-            groups.setdefault((config, case, size), []).append(one)
+            groups.setdefault((config, case, size, ring), []).append(one)
     if groups:
         out.append(f'<p class="missing">{_OCCUPANCY}</p>')
     for mine in groups.values():
-        config, _, _, size = key(mine[0])
+        config, _, _, size, ring = key(mine[0])
         pairs = counted(mine[0].get("queue_pairs") or 1, "queue pair")
-        out.append(f"<h3>{escape(config)}, frames of {size:,} bytes, {pairs}</h3>")
+        out.append(f"<h3>{escape(config)}, {escape(ring)} ring, {size:,} bytes, {pairs}</h3>")
         out.append(figure(pictures_time.occupancy(mine), ""))
     return out if groups else [*out, absent("no flood has `occupancy`")]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from demo.ceiling import CHUNK, Direction
+from virtio_model.wire import Ring
 from virtio_rtl.config import DeviceConfig
 
 Case = Literal["flood", "pieces64", "framing", "pairs128", "lone"]
@@ -38,7 +39,8 @@ class Scenario:
     """One measurement.
 
     frame_bytes: the customary name, 64 with FCS or 1500 without; `length` goes through the port
-    (0: lengths are drawn). warm_up, window: frames. piece: bytes of a completion.
+    (0: lengths are drawn). warm_up, window: frames. piece: bytes of a completion. ring: the
+    virtqueues' format.
     """
 
     direction: Direction
@@ -48,11 +50,13 @@ class Scenario:
     window: int
     case: Case = "flood"
     piece: int = CHUNK
+    ring: Ring = "packed"
 
     @property
     def title(self) -> str:
         """What people call it."""
         extra = "" if self.case == "flood" else f", {self.case}"
+        extra += "" if self.ring == "packed" else f", {self.ring}"
         return f"{self.direction}, {self.frame_bytes} bytes{extra}"
 
     @property
@@ -78,7 +82,19 @@ def _floods(sizes: Iterable[tuple[int, int]], most: int, wire_bytes: int) -> lis
 
 
 def scenarios(config: DeviceConfig, quick: bool) -> list[Scenario]:
-    """Return all measurements of a configuration."""
+    """Return all measurements of a configuration: the packed ring's, then the split ring's.
+
+    The sweep over frame sizes is the packed ring's alone.
+    """
+    found: list[Scenario] = []
+    for ring in ("packed", "split"):
+        if ring in config.rings:
+            sweep = not quick and ring == "packed"
+            found += [replace(one, ring=ring) for one in _one_ring(config, quick, sweep)]
+    return found
+
+
+def _one_ring(config: DeviceConfig, quick: bool, sweep: bool) -> list[Scenario]:
     each_way = DIRECTIONS[:2]
     if config.queue_pairs > 1:
         # Every ring must have gone round before the window begins.
@@ -87,7 +103,7 @@ def scenarios(config: DeviceConfig, quick: bool) -> list[Scenario]:
     small = 3072 if quick else 16384
     found = _floods((SMALL,), small, small * SMALL[1])
     found += _floods((LARGE,), 768 if quick else 2048, 1 << 30)
-    if not quick:
+    if sweep:
         found += _floods(SWEEP, 8192, 3_000_000)
     if not quick or config.lanes == 8:
         found += [Scenario(way, *SMALL, 1024, small, "pieces64", 64) for way in DIRECTIONS]

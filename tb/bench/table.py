@@ -26,9 +26,9 @@ _COLUMNS = ("Mpps", "ceiling", "share", "ideal", "cycles", "bytes up", "bytes do
 
 
 def tables(records: Sequence[Record]) -> list[Table]:
-    """Return a table for each configuration."""
+    """Return a table for each configuration and ring format."""
     made = []
-    for _, group in groupby(records, key=lambda record: record["config"]):
+    for _, group in groupby(records, key=lambda record: (record["config"], record["ring"])):
         made.append(_table(list(group), records))
     if made:
         made[-1].caption = _CAPTION
@@ -40,8 +40,9 @@ def _table(mine: Sequence[Record], records: Sequence[Record]) -> Table:
     pairs = first["queue_pairs"]
     made = Table(
         box=SIMPLE_HEAD,
-        title=f"{first['config']}, packed ring, {pairs} queue pair{'s' * (pairs > 1)}, host reads "
-        f"{first['host_read_ns']:.0f} ns, link {first['link_gbps']:.1f} Gb/s, seed {first['seed']}",
+        title=f"{first['config']}, {first['ring']} ring, {pairs} queue pair{'s' * (pairs > 1)}, "
+        f"host reads {first['host_read_ns']:.0f} ns, link {first['link_gbps']:.1f} Gb/s, "
+        f"seed {first['seed']}",
     )
     for name in ("case", "direction"):
         made.add_column(name, no_wrap=True)

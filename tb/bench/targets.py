@@ -6,7 +6,7 @@ The terminal's table, the report and docs/performance.md take the targets from h
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Record = dict[str, Any]
@@ -46,6 +46,7 @@ class Target:
     quantity: what is compared.
     value: share, million frames per second, or cycles; a least value but for cycles.
     one_pair: for "share of one pair", the configuration whose flood is the measure.
+    ring: the virtqueues' format; every target holds for both.
     """
 
     config: str
@@ -55,6 +56,7 @@ class Target:
     quantity: Quantity
     value: float
     one_pair: str = ""
+    ring: str = "packed"
 
     @property
     def text(self) -> str:
@@ -91,14 +93,17 @@ def _targets() -> Iterable[Target]:
         yield Target("net-x16", "framing", way, RANDOM, of_ceiling, 0.80)
 
 
-TARGETS = tuple(_targets())
+TARGETS = tuple(replace(one, ring=ring) for ring in ("packed", "split") for one in _targets())
+
+
+_USUAL = {"case": "flood", "ring": "packed"}
 
 
 def key(record: Record) -> tuple[Any, ...]:
     """Return what a record and its target have in common."""
     return tuple(
-        record.get(name, "flood" if name == "case" else None)
-        for name in ("config", "case", "direction", "frame_bytes")
+        record.get(name, _USUAL.get(name))
+        for name in ("config", "case", "direction", "frame_bytes", "ring")
     )
 
 
@@ -112,7 +117,7 @@ def find_target(record: Record) -> Target | None:
 
 def title(record: Record) -> str:
     """Return what people call a measurement: configuration, direction, frames, what is special."""
-    config, case, direction, frame_bytes = key(record)
+    config, case, direction, frame_bytes, ring = key(record)
     size = "random sizes" if frame_bytes == RANDOM else f"{frame_bytes:,} bytes"
     way = "both ways at once" if direction == "both" else direction
     special = {
@@ -122,7 +127,8 @@ def title(record: Record) -> str:
         "lone": ", one buffer at a time",
         "framing": ", random framing",
     }.get(case, f", {case}")
-    return f"{config}, {way}, {size}{special}"
+    format_ = "" if ring == "packed" else f", {ring} ring"
+    return f"{config}, {way}, {size}{special}{format_}"
 
 
 @dataclass(frozen=True)
@@ -202,7 +208,7 @@ def _value(target: Target, record: Record, records: Sequence[Record]) -> float |
             return record.get("mpps")
         case "cycles":
             return max(record.get("added_cycles") or [None])
-    flood = (target.one_pair, "flood", target.direction, target.frame_bytes)
+    flood = (target.one_pair, "flood", target.direction, target.frame_bytes, target.ring)
     single = max((one.get("mpps") or 0 for one in records if key(one) == flood), default=0)
     mpps = record.get("mpps")
     return mpps / single if single and mpps is not None else None

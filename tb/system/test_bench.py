@@ -39,7 +39,7 @@ PACKET = Framing(60, (72,))
 def test_every_target_is_measured(quick):
     """Each row of the table of targets has its scenario, in quick runs too."""
     measured = {
-        (name, scenario.case, scenario.direction, scenario.frame_bytes)
+        (name, scenario.case, scenario.direction, scenario.frame_bytes, scenario.ring)
         for name in cli.CONFIGS
         for scenario in scenarios(named_config(name), quick)
     }
@@ -55,7 +55,8 @@ def test_windows():
             assert scenario.window >= (50 if scenario.case == "lone" else 256)
             if scenario.frame_bytes in (64, 1500) and scenario.case != "lone":
                 assert scenario.window >= 2000
-        assert len({(one.case, one.direction, one.frame_bytes) for one in whole}) == len(whole)
+        kinds = {(one.case, one.direction, one.frame_bytes, one.ring) for one in whole}
+        assert len(kinds) == len(whole)
         for some, is_quick in ((whole, False), (quick, True)):
             costs[is_quick] += sum(one.cost for one in some)
     assert costs[True] < costs[False] / 5

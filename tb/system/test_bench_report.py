@@ -111,7 +111,7 @@ def test_target_at_its_edge(target: Target):
                 record["added_cycles"] = [round(value), 1]
             case "share of one pair":
                 record["mpps"] = value * 64
-                others = [flood(target.one_pair, target.direction, mpps=64.0)]
+                others = [flood(target.one_pair, target.direction, mpps=64.0, ring=target.ring)]
         verdict = judge(record, [record, *others])
         assert verdict is not None
         assert verdict.text
