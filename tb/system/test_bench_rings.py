@@ -7,31 +7,42 @@ import random
 import numpy as np
 import pytest
 
+from bench.bulk_ring import BulkRing
 from bench.fast_chains import FastChains, draw_framings
 from bench.fast_ring import FastRing
 from bench.pattern import expected_frames
+from bench.ring_layout import Ring
+from virtio_model.device.make import GoldenQueue
 from virtio_model.device.net import GoldenNet
 from virtio_model.device.packed_queue import DevicePackedQueue
+from virtio_model.device.split_queue import DeviceSplitQueue
 from virtio_model.errors import DeviceBreach
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.spec.net import HEADER_SIZE
+
+RINGS: tuple[Ring, ...] = ("packed", "split")
+
+
+def golden(memory: GuestMemory, bulk: BulkRing, ring: Ring) -> GoldenQueue:
+    """The golden device's side of a bulk ring."""
+    kind = DevicePackedQueue if ring == "packed" else DeviceSplitQueue
+    return kind(memory, bulk.size, bulk.desc_addr, bulk.driver_addr, bulk.device_addr)
 
 
 class Rig:
     """Two bulk rings with the golden net device behind them."""
 
-    def __init__(self, size: int = 64, frame_bytes: int = 60) -> None:
+    def __init__(self, size: int = 64, frame_bytes: int = 60, ring: Ring = "packed") -> None:
         self.memory = GuestMemory(1 << 20, 1 << 32)
         allocator = Allocator(self.memory)
         draw = np.random.default_rng(3)
         self.rx, self.tx = (
-            FastRing(self.memory, allocator, size, frame_bytes, receive=receive, draw=draw)
+            FastRing(
+                self.memory, allocator, size, frame_bytes, receive=receive, draw=draw, ring=ring
+            )
             for receive in (True, False)
         )
-        rx, tx = (
-            DevicePackedQueue(self.memory, size, ring.desc_addr, ring.driver_addr, ring.device_addr)
-            for ring in (self.rx, self.tx)
-        )
+        rx, tx = (golden(self.memory, bulk, ring) for bulk in (self.rx, self.tx))
         self.device = GoldenNet(self.memory, rx, tx)
 
     def receive(self, first: int, count: int) -> None:
@@ -40,10 +51,11 @@ class Rig:
             assert self.device.receive(row.tobytes())
 
 
+@pytest.mark.parametrize("ring", RINGS)
 @pytest.mark.parametrize("frame_bytes", [14, 60, 1500])
-def test_bulk_rings_over_many_laps(frame_bytes):
+def test_bulk_rings_over_many_laps(frame_bytes, ring):
     """Batches of any size, three laps and more: frames right, used buffers all found."""
-    rig = Rig(frame_bytes=frame_bytes)
+    rig = Rig(frame_bytes=frame_bytes, ring=ring)
     draw = random.Random(frame_bytes)
     sent: list[bytes] = []
     received = 0
@@ -63,9 +75,10 @@ def test_bulk_rings_over_many_laps(frame_bytes):
         assert row.tobytes() == frame
 
 
-def test_kicks_follow_the_device():
-    """A device that publishes DISABLE is not kicked."""
-    rig = Rig()
+@pytest.mark.parametrize("ring", RINGS)
+def test_kicks_follow_the_device(ring):
+    """A device that publishes DISABLE, or NO_NOTIFY, is not kicked."""
+    rig = Rig(ring=ring)
     assert rig.tx.needs_kick()
     rig.device.tx.enable_notifications(False)
     assert not rig.tx.needs_kick()
@@ -93,6 +106,18 @@ def test_bulk_rings_find_mistakes(offset, complaint):
         rig.rx.poll()
 
 
+@pytest.mark.parametrize(("offset", "complaint"), [(4, "len"), (0, "id")])
+def test_bulk_split_rings_find_mistakes(offset, complaint):
+    """Both words of a used element are looked at."""
+    rig = Rig(ring="split")
+    rig.rx.add(40)
+    rig.receive(0, 20)
+    at = rig.rx.device_addr + 4 + 8 * 13 + offset
+    rig.memory.write(at, bytes([rig.memory.read(at, 1)[0] ^ 1]))
+    with pytest.raises(DeviceBreach, match=f"^{complaint} of a used buffer.*buffer=0xd"):
+        rig.rx.poll()
+
+
 # Random framing
 
 LENGTHS = (60, 9000, 61, 1514, 777, 64, 300, 3000)
@@ -101,7 +126,8 @@ LENGTHS = (60, 9000, 61, 1514, 777, 64, 300, 3000)
 class ChainRig:
     """Two rings of random chains with the golden net device behind them."""
 
-    def __init__(self, seed: int, size: int = 48) -> None:
+    def __init__(self, seed: int, ring: Ring = "packed") -> None:
+        size = 48 if ring == "packed" else 64
         self.memory = GuestMemory(1 << 21, 1 << 32)
         allocator = Allocator(self.memory)
         draw = random.Random(seed)
@@ -111,13 +137,10 @@ class ChainRig:
             while sum(len(framing.pieces) for framing in framings) < size:
                 framings = draw_framings(draw, LENGTHS, receive=receive)
             self.rings[receive] = FastChains(
-                self.memory, allocator, size, framings, receive=receive, draw=draw
+                self.memory, allocator, size, framings, receive=receive, draw=draw, ring=ring
             )
         self.rx, self.tx = self.rings[True], self.rings[False]
-        rx, tx = (
-            DevicePackedQueue(self.memory, size, ring.desc_addr, ring.driver_addr, ring.device_addr)
-            for ring in (self.rx, self.tx)
-        )
+        rx, tx = (golden(self.memory, bulk, ring) for bulk in (self.rx, self.tx))
         self.device = GoldenNet(self.memory, rx, tx)
 
     def frame(self, number: int) -> bytes:
@@ -138,10 +161,11 @@ def test_framings():
         assert {framing.pieces[0] for framing in framings} >= set(range(1, 2 * HEADER_SIZE))
 
 
+@pytest.mark.parametrize("ring", RINGS)
 @pytest.mark.parametrize("seed", range(4))
-def test_chains_over_many_laps(seed):
+def test_chains_over_many_laps(seed, ring):
     """Any batches, many laps: frames right both ways, used buffers all found."""
-    rig = ChainRig(seed)
+    rig = ChainRig(seed, ring)
     draw = random.Random(seed)
     sent: list[bytes] = []
     received = 0
