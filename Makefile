@@ -59,6 +59,10 @@ plan: $(READY) ## Check the test plans against the tests
 conformance: $(READY) ## Count the requirement rows, write build/conformance.html (ARGS=--readme)
 	@$(BIN)/python -m lib.conformance $(ARGS)
 
+.PHONY: formal
+formal: $(READY) ## Prove properties of the RTL, and that faults break the proofs (JOBS)
+	@$(BIN)/python -m formal --jobs $(JOBS) $(ARGS)
+
 .PHONY: lint
 lint: $(READY) ## Check format, style and types
 	@$(BIN)/ruff format --check

@@ -8,6 +8,8 @@ from pathlib import Path
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
+_COCOTB = {"cocotb.test", "cocotb.parametrize"}
+
 
 @dataclass(frozen=True)
 class FileTests:
@@ -30,11 +32,12 @@ class FileTests:
 
 
 def find_tests(path: Path) -> FileTests:
-    """Return the tests of a Python file: `test_*`, `Test*::test_*`, and `@cocotb.test()`."""
+    """Return the tests of a Python file: `test_*`, `Test*::test_*`, `@cocotb.test`, `@proof`."""
     tree = ast.parse(path.read_text(), filename=str(path))
     functions = {node.name: node for node in tree.body if isinstance(node, _Function)}
-    cocotb = {name for name, node in functions.items() if _is_cocotb(node)}
-    tests = {name for name in functions if name.startswith("test_") and name not in cocotb}
+    cocotb = {n for n, node in functions.items() if _decorators(node) & _COCOTB}
+    proofs = {n for n, node in functions.items() if "proof" in _decorators(node)}
+    tests = proofs | {name for name in functions if name.startswith("test_") and name not in cocotb}
     launchers = {name for name in tests if cocotb and _starts_simulator(name, functions)}
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
@@ -43,13 +46,13 @@ def find_tests(path: Path) -> FileTests:
     return FileTests(tests, cocotb, launchers)
 
 
-def _is_cocotb(node: _Function) -> bool:
-    """Tell whether a function is decorated with `cocotb.test` or `cocotb.parametrize`."""
+def _decorators(node: _Function) -> set[str]:
+    """Return what a function is decorated with."""
     names = set()
     for decorator in node.decorator_list:
         target = decorator.func if isinstance(decorator, ast.Call) else decorator
         names.add(ast.unparse(target))
-    return bool(names & {"cocotb.test", "cocotb.parametrize"})
+    return names
 
 
 def _starts_simulator(name: str, functions: dict[str, _Function]) -> bool:

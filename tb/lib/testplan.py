@@ -16,8 +16,11 @@ from lib.discover import FileTests, find_tests
 from lib.paths import ROOT
 from lib.plans import Plans, Row, load_plans, load_rows
 
-TEST_DIRS = ("tb/models", "tb/unit", "tb/system")
-"""Every test in these must be named by a behaviour."""
+TEST_FILES = (
+    *(f"tb/{folder}/**/test_*.py" for folder in ("models", "unit", "system")),
+    "tb/formal/prove_*.py",
+)
+"""Every test and every proof in these must be named by a behaviour."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ def check(root: Path = ROOT) -> Report:
     folder = root / "tb" / "testplan"
     plans = load_plans(folder)
     files: dict[str, FileTests] = {}
-    for directory in TEST_DIRS:
-        for path in sorted((root / directory).rglob("test_*.py")):
+    for pattern in TEST_FILES:
+        for path in sorted(root.glob(pattern)):
             files[str(path.relative_to(root))] = find_tests(path)
     problems = [
         *plans.problems,

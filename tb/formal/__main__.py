@@ -1,0 +1,5 @@
+"""`python -m formal`."""
+
+from formal.cli import main
+
+main()
