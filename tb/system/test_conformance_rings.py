@@ -95,7 +95,10 @@ async def kicks_without_buffers_are_harmless(dut: Any, features: tuple[str, ...]
         for queue in system.queues:
             queue.audit()
         await use_one(system, number)
-        await system.until(lambda told=number + 1: len(system.interrupts) == told)
+        # With EVENT_IDX a driver that has polled already wants no interrupt any more.
+        if "event_idx" not in features:
+            await system.until(lambda told=number + 1: len(system.interrupts) == told)
+        await cycles(dut, 500)
     system.host.check()
 
 
