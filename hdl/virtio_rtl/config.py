@@ -74,7 +74,7 @@ class DeviceConfig:
     read_tags: int = 128
     read_slot_bytes: int = 512
     fetch_batch: int = 16
-    read_ahead: int = 128
+    read_ahead: int = 256
     completion_timeout_us: float = 50_000.0
     max_frame: int = 9018
     receive_wait_us: float = 4.0
@@ -190,7 +190,7 @@ NAMED_CONFIGS: dict[str, DeviceConfig] = {
                 read_ahead=32),
         replace(_NET_X8, name="net-x4", width=128, lanes=4, read_tags=64, read_ahead=64),
         replace(_NET_X8, name="net-x16", width=512, lanes=16, read_tags=256,
-                read_ahead=256),
+                read_ahead=512),
         replace(_NET_X8, name="net-x8-128", queue_pairs=128, queue_size_max=256,
                 msix_vectors=257, read_ahead=32),
     )
