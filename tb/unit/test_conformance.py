@@ -11,6 +11,7 @@ from plan_project import PLAN, SCOPE, project
 from lib.conformance import README_MARKS, markdown, readme_table, with_table
 from lib.conformance_page import page
 from lib.conformance_rows import Conformance, judge
+from lib.paths import ROOT
 
 NOT_APPLICABLE = PLAN[PLAN.index("[[not_applicable]]") : PLAN.index("[[later]]")]
 LATER = '[[later]]\nrows = ["a-03"]\nreason = "some day"\n\n'
@@ -84,6 +85,11 @@ def test_readme_table(tmp_path: Path) -> None:
     assert filled.endswith("after\n")
     with pytest.raises(ValueError, match="conformance: begin"):
         with_table("nothing", table)
+
+
+def test_readme_is_current() -> None:
+    """The counts in README.md are those of the plans (`make conformance ARGS=--readme`)."""
+    assert readme_table((ROOT / "README.md").read_text()) == markdown(judge())
 
 
 class _Text(HTMLParser):
