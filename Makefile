@@ -82,6 +82,10 @@ demo: $(READY) tools ## Bring the device up and move packets (CONFIG, PCAP, RING
 bench: $(READY) tools ## Measure rate and latency (QUICK=1, CONFIG)
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: soak
+soak: $(READY) tools ## Long runs against the golden device and hostile drivers (SEED, JOBS, ARGS)
+	@$(BIN)/python -m soak $(ARGS)
+
 .PHONY: synth
 synth: $(READY) ## Count LUT, FF, BRAM and LUT levels of all configurations (CONFIG, JOBS)
 	@$(BIN)/python -m synth --jobs $(JOBS) $(ARGS)

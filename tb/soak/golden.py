@@ -1,0 +1,43 @@
+"""The golden comparison inside the simulator: all cases of a file, one after the other."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cocotb
+
+from demo.progress import ProgressWriter
+from lib.sim import params
+from soak.case import load_cases
+from soak.configs import soak_config
+from soak.traffic import CaseFailed, SoakSystem, run_case
+
+
+@cocotb.test()
+async def golden(dut: Any) -> None:
+    """Run the cases of `params().cases`; a line of JSON for each in `params().records`."""
+    options = params()
+    system = SoakSystem(dut, soak_config(options.config))
+    await system.bring_up()
+    progress = ProgressWriter()
+    cases = load_cases(Path(options.cases))
+    failed = []
+    with Path(options.records).open("w") as records:
+        for done, (number, case) in enumerate(cases):
+            progress.tell("golden comparison", done, len(cases))
+            began = time.monotonic()
+            record: dict[str, Any] = {"number": number, "case": asdict(case)}
+            try:
+                record |= await run_case(system, case)
+            except CaseFailed as error:
+                record["failed"] = str(error)
+                failed.append(f"case {number}: {error}")
+            record["seconds"] = time.monotonic() - began
+            records.write(json.dumps(record) + "\n")
+            records.flush()
+    progress.tell("golden comparison", len(cases), len(cases))
+    assert not failed, "\n".join(failed)
