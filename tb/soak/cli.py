@@ -4,57 +4,59 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from demo.cli import fail, parse_seed, say
 from lib.paths import BUILD
-from soak.case import Case, draw_cases
-from soak.configs import PAIRS
-from soak.jobs import Job, golden_jobs, run_jobs
-from soak.table import golden_table
+from soak.golden_jobs import golden_jobs, golden_table
+from soak.jobs import Job, run_jobs
 
 FOLDER = BUILD / "soak"
-SHARES = {"net-x8": 0.7, PAIRS: 0.3}
-"""Devices of the golden comparison, with their share of the buffers."""
-
 _WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of long run: `jobs(seed, amount, only, parts)`, and a table of its records.
+
+    The amount is the value of the command's option `--<unit>`.
+    """
+
+    unit: str
+    jobs: Callable[[int, int, int | None, int], list[Job]]
+    table: Callable[[Sequence[dict[str, Any]], int], Table]
+
+
+KINDS = {"golden": Kind("buffers", golden_jobs, golden_table)}
 
 app = typer.Typer(add_completion=False)
 
 
-def golden_cases(seed: int, buffers: int) -> dict[str, list[tuple[int, Case]]]:
-    """The cases of each device, numbered through."""
-    found: dict[str, list[tuple[int, Case]]] = {}
-    number = 0
-    for at, (config, share) in enumerate(SHARES.items()):
-        drawn = draw_cases(seed + at, round(buffers * share))
-        found[config] = list(enumerate(drawn, number))
-        number += len(drawn)
-    return found
-
-
-def _golden(seed: int, buffers: int, case: int | None, parts: int) -> list[Job]:
-    made: list[list[Job]] = []
-    for config, cases in golden_cases(seed, buffers).items():
-        chosen = [item for item in cases if case in (None, item[0])]
-        made.append(golden_jobs(config, chosen, parts))
-    # Of different devices in turn, for two that build the same model would wait for each other.
-    return [jobs[part] for part in range(parts) for jobs in made if part < len(jobs)]
-
-
 @app.command()
 def soak(
+    what: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)} or all.")] = "all",
     buffers: Annotated[int, typer.Option(min=1, help="Of the golden comparison.")] = 100_000,
     seed: Annotated[str, typer.Option(envvar="SEED", help="A number, or random.")] = "",
     jobs: Annotated[int, typer.Option(envvar="JOBS", min=1, help="Simulations at a time.")] = 2,
     case: Annotated[int, typer.Option(help="Only the case of this number.")] = -1,
     output: Annotated[str, typer.Option(help="Folder for the results; build/soak.")] = "",
 ) -> None:
-    """Run random traffic against the golden device; write build/soak/results.json."""
+    """Random runs against models of what should come out; write build/soak/results.json."""
+    if what not in (*KINDS, "all"):
+        fail(f"{what}: {', '.join(KINDS)} or all", 2)
+    if case >= 0 and what == "all":
+        fail("--case: of which kind?", 2)
+    amounts = {"buffers": buffers}
+    wanted = [name for name in KINDS if what in (name, "all")]
+    only = case if case >= 0 else None
+
     from lib.sim import choose_seed
 
     number = choose_seed("soak", parse_seed(seed))
@@ -62,29 +64,37 @@ def soak(
     folder = Path(output) if output else FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     say(console, f"seed: {number}")
-    todo = _golden(number, buffers, None if case < 0 else case, jobs)
-    if not todo:
-        fail(f"--case {case}: there is none", 2)
-    records, broken = run_jobs(todo, workers=jobs, seed=number, folder=folder, console=console)
-    _save(folder / "results.json", number, records, broken)
-    console.print(golden_table(records, number))
+    results: dict[str, Any] = {"seed": number}
+    troubles = 0
+    for name in wanted:
+        kind = KINDS[name]
+        amount = amounts[kind.unit]
+        todo = kind.jobs(number, amount, only, jobs)
+        if not todo:
+            fail(f"--case {case}: there is none", 2)
+        records, broken = run_jobs(todo, workers=jobs, seed=number, folder=folder, console=console)
+        results[name] = {kind.unit: amount, "broken": broken, "records": records}
+        (folder / "results.json").write_text(json.dumps(results, indent=1))
+        console.print(kind.table(records, number))
+        options = f"{name} --seed {number} --{kind.unit} {amount}"
+        troubles += _tell(console, options, records, broken)
     say(console, f"results: {folder / 'results.json'}")
+    if troubles:
+        fail(f"{troubles} runs failed", 1)
+
+
+def _tell(
+    console: Console, options: str, records: Sequence[dict[str, Any]], broken: Sequence[str]
+) -> int:
+    """Print what failed, and how to see it again; how much that is."""
     failed = [record for record in records if "failed" in record]
     for record in failed:
-        say(console, f"case {record['number']} ({record['config']}): {record['failed'][:400]}")
-        say(
-            console,
-            f"  alone: make soak ARGS='--seed {number} --buffers {buffers} "
-            f"--case {record['number']}'",
-        )
+        what = f"case {record['number']} ({record['config']}): {record['failed'][:600]}"
+        say(console, what)
+        say(console, f"  alone: make soak ARGS='{options} --case {record['number']}'")
     for text in broken:
         say(console, text)
-    if failed or broken:
-        fail(f"{len(failed)} cases failed, {len(broken)} simulations broke off", 1)
-
-
-def _save(path: Path, seed: int, records: list[dict[str, Any]], broken: list[str]) -> None:
-    path.write_text(json.dumps({"seed": seed, "broken": broken, "golden": records}, indent=1))
+    return len(failed) + len(broken)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import multiprocessing
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +19,32 @@ from bench.progress import ProgressBoard
 from demo.progress import PROGRESS
 from demo.words import reason
 from lib.paths import BUILD
-from soak.case import Case, save_cases
 
-__all__ = ["Job", "golden_jobs", "run_jobs"]
+__all__ = ["Job", "deal", "run_jobs"]
 
 _LIMIT_S = 7200
 
 
 @dataclass(frozen=True)
 class Job:
-    """One simulation: some cases of a device, with their numbers in the whole soak."""
+    """One simulation: some cases of a device, with their numbers in the whole soak.
+
+    `module` holds the cocotb test. It finds in `lib.sim.params()` the device's name `config` and
+    two files: `cases`, a JSON list of [number, case], and `records`, into which it writes a line
+    of JSON for each case: its number, its figures, and if it failed, why (``failed``).
+    """
 
     name: str
     module: str
     config: str
-    cases: tuple[tuple[int, Case], ...]
+    cases: tuple[tuple[int, Any], ...]
 
 
-def golden_jobs(config: str, cases: Sequence[tuple[int, Case]], parts: int) -> list[Job]:
-    """Deal the cases of a device out to so many simulations."""
+def deal(kind: str, config: str, cases: Sequence[tuple[int, Any]], parts: int) -> list[Job]:
+    """Deal the cases of a device out to so many simulations of the module soak.<kind>."""
     dealt = [tuple(cases[part::parts]) for part in range(parts)]
     return [
-        Job(f"soak_golden_{config}_{part}", "soak.golden", config, some)
+        Job(f"soak_{kind}_{config}_{part}", f"soak.{kind}", config, some)
         for part, some in enumerate(dealt)
         if some
     ]
@@ -62,7 +66,7 @@ def run_jobs(
         for future in as_completed(futures):
             job = futures[future]
             found, failure = future.result()
-            records += [record | {"config": job.config, "job": job.name} for record in found]
+            records += [record | {"config": job.config, "module": job.module} for record in found]
             missing = len(job.cases) - len(found)
             if failure and (missing or not any("failed" in record for record in found)):
                 broken.append(f"{job.name}: {missing} cases were not run: {failure}")
@@ -78,7 +82,8 @@ def _run(job: Job, parts: Path, progress: Path, seed: int) -> tuple[list[dict[st
     from virtio_rtl.top import VirtioDevice
 
     cases, records = parts / f"{job.name}.cases", parts / f"{job.name}.records"
-    save_cases(cases, job.cases)
+    listed = [(at, asdict(case) if is_dataclass(case) else case) for at, case in job.cases]  # type: ignore[arg-type]
+    cases.write_text(json.dumps(listed))
     failure = ""
     with contextlib.redirect_stdout(io.StringIO()):  # the console has its own
         try:

@@ -11,9 +11,11 @@ from cocotb.utils import get_sim_time
 from lib.net_features import wanted_features
 from lib.net_system import NetSystem
 from lib.pcie.latency import ReadLatency
+from lib.ring_monitor import Report
 from lib.streams import cycles
 from soak.case import Case
 from soak.twin import Journal, PairDriver, QueueMaker, Twin, compare
+from soak.watch import Watch
 from virtio_model.driver.make import Queue
 from virtio_model.driver.queue import DriverQueue
 from virtio_model.memory import Allocator
@@ -40,6 +42,7 @@ class SoakSystem(NetSystem):
     def __init__(self, dut: Any, config: DeviceConfig) -> None:
         super().__init__(dut, config)
         self.case: Case
+        self.watch: Watch | None = None
         self._maker: QueueMaker | None = None
 
     async def prepare(self, case: Case) -> Twin:
@@ -60,6 +63,7 @@ class SoakSystem(NetSystem):
             if case.interrupts == "off":
                 for queue in self.queues:
                     queue.disable_interrupts()
+            self.watch = Watch(self)
             twin.append(Twin(self.memory, chosen, self.wanted, case.policy, case.seed))
 
         await self.start(before_driver_ok=before_driver_ok)
@@ -69,6 +73,11 @@ class SoakSystem(NetSystem):
         if self._maker is None:
             return super()._make_queue(size)
         return self._maker.make(next(self._sizes))
+
+    def unwatch(self) -> Report | None:
+        """Stop watching the rings; what the monitor found."""
+        watch, self.watch = self.watch, None
+        return watch.close() if watch else None
 
     async def _clear(self) -> None:
         self.source.clear()
@@ -214,7 +223,7 @@ class Traffic:
             before = len(interrupts.received)
             news = self._poll()
             if news or given:
-                await Timer(self.draw.choice((20, 300, 2000)), "ns")
+                await Timer(self.draw.choice((20, 100, 100, 1000)), "ns")
             elif self.case.interrupts == "off":
                 await self._wait_for_news()
             else:
@@ -291,6 +300,8 @@ class Traffic:
             raise CaseFailed(f"{len(system.interrupts)} interrupts that nobody wanted")
         if system.sink.errors:
             raise CaseFailed("a frame was marked as bad at the port")
+        if report := system.unwatch():
+            report.check()
         for queue in system.queues:
             queue.audit()
         port: list[list[bytes]] = [[] for _ in self.pairs]
@@ -323,6 +334,7 @@ async def run_case(system: SoakSystem, case: Case) -> dict[str, float]:
     except Exception as error:
         raise CaseFailed(f"{type(error).__name__}: {error}") from error
     finally:
+        system.unwatch()
         traffic.close()
     frames = [frame for way in (traffic.to_send, traffic.to_come) for some in way for frame in some]
     return {

@@ -37,12 +37,12 @@ def test_golden_comparison():
         assert any(record["case"]["ring"] == ring for record in done)
 
 
-@pytest.mark.parametrize("buffers", [100, 3_000])
+@pytest.mark.parametrize("buffers", [500, 3_000])
 def test_cases_are_drawn_again(buffers):
     """The same seed draws the same cases; another one draws others."""
     drawn = draw_cases(7, buffers)
     assert drawn == draw_cases(7, buffers)
-    assert drawn[1:] != draw_cases(8, buffers)[1:]
+    assert drawn != draw_cases(8, buffers)
     assert sum(case.buffers for case in drawn) >= buffers
     for case in drawn:
         if case.ring == "split":
