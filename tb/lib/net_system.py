@@ -112,6 +112,8 @@ class NetSystem:
         self.pairs: list[QueuePair] = []
         self.accepted = 0
         self._msix = True
+        self.device_control_at = 0
+        """Offset of the PCI Express capability's device control, once brought up."""
         self.pci: VirtioPciDriver
 
     async def bring_up(self, features: int | None = None, *, msix: bool = True) -> None:
@@ -123,8 +125,8 @@ class NetSystem:
         self.dut.link_up.value = 1
         await reset(self.dut)
         self.access = PciAccess(self.host, await self.host.bring_up())
-        at = await self.capability(0x10)
-        self._device_control = await self.access.config_read(at + 8, 2)
+        self.device_control_at = await self.capability(0x10) + 8
+        self._device_control = await self.access.config_read(self.device_control_at, 2)
         self.pci = VirtioPciDriver(self.access, dependencies=net.DEPENDENCIES)
         await self.pci.discover()
         await self.start(features, msix=msix)
@@ -269,9 +271,9 @@ class NetSystem:
 
     async def initiate_flr(self) -> None:
         """Ask for a function level reset; returns at once."""
-        at = await self.capability(0x10)
-        control = await self.access.config_read(at + 8, 2)
-        await self.access.config_write(at + 8, control | 0x8000, 2)
+        at = self.device_control_at
+        control = await self.access.config_read(at, 2)
+        await self.access.config_write(at, control | 0x8000, 2)
 
     async def function_level_reset(self) -> None:
         """Initiate FLR, and give it 4000 cycles; a host waits 100 ms."""
@@ -283,6 +285,5 @@ class NetSystem:
         base = self.access.bar_address(0, 0)
         await self.access.config_write(0x10, base & 0xFFFF_FFFF, 4)
         await self.access.config_write(0x14, base >> 32, 4)
-        at = await self.capability(0x10)
-        await self.access.config_write(at + 8, self._device_control, 2)
+        await self.access.config_write(self.device_control_at, self._device_control, 2)
         await self.access.config_write(4, 6, 2)

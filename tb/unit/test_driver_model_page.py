@@ -26,7 +26,7 @@ FAULTS = {
     "no interrupt": ("irq <= !", "irq <= {on} ? 1'd0 : !", "SimTimeoutError"),
     "driver's silence ignored": ("!mem_rdata[0]", "({on} | !mem_rdata[0])", "[split-usednotif-02]"),
     "a wrong buffer": ("{16'd0, head}", "{16'd0, head ^ 16'({on})}", "[fact-split-ring-03]"),
-    "a kick lost": ("if (kick)", "if (kick && !({on} && state == AVAIL_IDX))", "SimTimeoutError"),
+    "a kick lost": ("if (kick)", "if (kick && !({on} && used[2:0] == 3'd7))", "SimTimeoutError"),
 }
 """Fault in the device -> (text on the page, what stands there instead, what is reported)."""
 
