@@ -99,7 +99,7 @@ def cases(draw: st.DrawFn, frames: tuple[int, int]) -> Case:
     ring = draw(st.sampled_from(("packed", "split")))
     chosen = draw(st.lists(st.booleans(), min_size=5, max_size=5))
     # Of a list, the first entries are drawn a little more often than the last ones.
-    powers = st.sampled_from((64, 128, 256, 32, 16, 8, 4, 2, 1))
+    powers = st.sampled_from((64, 128, 256, 32, 16, 64, 128, 256, 8, 4, 2, 1))
     sizes = powers if ring == "split" else st.one_of(st.integers(1, 300), powers)
     rx_sizes, tx_sizes = (tuple(draw(st.lists(sizes, min_size=4, max_size=4))) for _ in range(2))
     latency = draw(st.sampled_from(((50, 300), (300, 600), (100, 200), (50, 1000))))
@@ -142,13 +142,33 @@ def draw_cases(number: int, buffers: int, frames: tuple[int, int] = (160, 700)) 
     for case in _drawn(number, 8 * (buffers // sum(frames) + 8), frames):
         # Hypothesis repeats parts of what it has drawn: those cases have a seed in common.
         if case.seed not in seen and sum(one.buffers for one in chosen) < buffers:
-            chosen.append(case)
+            chosen.append(_spread(case, len(chosen)))
         seen.add(case.seed)
     at = 0
     while sum(case.buffers for case in chosen) < buffers:
         chosen.append(replace(chosen[at], seed=number + at))
         at += 1
     return chosen
+
+
+def _spread(case: Case, place: int) -> Case:
+    """Twelve cases in turn have all of what decides about interrupts; the rest is as drawn."""
+    features = set(case.features) - {"event_idx"}
+    if place // 6 % 2:
+        features.add("event_idx")
+    ring = ("split", "packed")[place % 2]
+    rx_sizes, tx_sizes = (
+        tuple(1 << size.bit_length() - 1 for size in sizes) if ring == "split" else sizes
+        for sizes in (case.rx_sizes, case.tx_sizes)
+    )
+    return replace(
+        case,
+        ring=ring,
+        features=tuple(name for name in RING_FEATURES if name in features),
+        rx_sizes=rx_sizes,
+        tx_sizes=tx_sizes,
+        interrupts=("on", "off", "idle")[place // 2 % 3],
+    )
 
 
 def _drawn(number: int, count: int, frames: tuple[int, int]) -> list[Case]:

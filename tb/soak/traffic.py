@@ -221,6 +221,9 @@ class Traffic:
                 await system.kick(2 * pair.number)
                 given += self._offer(pair)
             before = len(interrupts.received)
+            if given and self._sleeps_at_once():
+                await self._wait_for_interrupt(before)
+                continue
             news = self._poll()
             if news or given:
                 await Timer(self.draw.choice((20, 100, 100, 1000)), "ns")
@@ -230,6 +233,15 @@ class Traffic:
                 await self._wait_for_interrupt(before)
         await self._until(lambda: len(system.sink.frames) >= self.case.frames, "frame at the port")
         await cycles(system.dut, 100)
+
+    def _sleeps_at_once(self) -> bool:
+        """Whether to sleep with work in the device, as a driver between two bursts does."""
+        held = any(self._coming(pair) or pair.net.tx.outstanding for pair in self.pairs)
+        return self.case.interrupts == "idle" and held and self.draw.random() < 0.5
+
+    def _coming(self, pair: PairDriver) -> int:
+        """Receive buffers that will come back."""
+        return self.offered[pair.number] - pair.consumed
 
     async def _wait_for_news(self) -> None:
         start = get_sim_time("ns")
@@ -243,18 +255,17 @@ class Traffic:
         interrupts = self.system.host.interrupts
         if self.case.interrupts == "idle":
             waiting = [self._arm(pair) for pair in self.pairs]
-            if any(waiting):
-                return
-        await self._until(lambda: len(interrupts.received) > before, "interrupt")
-        if self.case.interrupts == "idle":
+            if not any(waiting):
+                await self._until(lambda: len(interrupts.received) > before, "interrupt")
             for queue in self.system.queues:
                 queue.disable_interrupts()
+        else:
+            await self._until(lambda: len(interrupts.received) > before, "interrupt")
 
     def _arm(self, pair: PairDriver) -> bool:
         """Ask for an interrupt, perhaps a few buffers later; whether some wait already."""
-        coming = self.offered[pair.number] - pair.consumed
-        held = pair.net.tx.outstanding
-        later = self.draw.choice((0, 0, 3, 40))
+        coming, held = self._coming(pair), pair.net.tx.outstanding
+        later = self.draw.choice((0, 0, 3, 40, 1000))
         if not has(self.system.accepted, Feature.EVENT_IDX):
             later = 0
         # Of these, as many will be used for sure.
