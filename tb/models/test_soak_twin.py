@@ -12,6 +12,7 @@ from demo.result import Check
 from lib.net_features import wanted_features
 from soak.twin import Journal, PairDriver, QueueMaker, Twin, compare
 from virtio_model.device.make import make_device_queue
+from virtio_model.device.chain import Chain
 from virtio_model.device.net import GoldenNet
 from virtio_model.driver.net import NetDriver
 from virtio_model.memory import Allocator, GuestMemory
@@ -99,7 +100,7 @@ def change_once(memory: GuestMemory, change: Callable[[bytes], bytes]) -> None:
 
 def together(device: GoldenNet, count: int) -> list[bytes]:
     """Transmit, and use all buffers by one entry, as IN_ORDER allows."""
-    chains = []
+    chains: list[Chain] = []
     while len(chains) < count and (chain := device.tx.next_buffer()):
         chains.append(chain)
     frames = [chain.read_all(device.memory)[12:] for chain in chains]
