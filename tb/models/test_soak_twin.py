@@ -11,8 +11,8 @@ import pytest
 from demo.result import Check
 from lib.net_features import wanted_features
 from soak.twin import Journal, PairDriver, QueueMaker, Twin, compare
-from virtio_model.device.make import make_device_queue
 from virtio_model.device.chain import Chain
+from virtio_model.device.make import make_device_queue
 from virtio_model.device.net import GoldenNet
 from virtio_model.driver.net import NetDriver
 from virtio_model.memory import Allocator, GuestMemory
