@@ -140,6 +140,37 @@ def readable_behind_writable(rig: Watched) -> None:
     _free_desc(rig, _table(rig, (WRITE | (0 if rig.packed else NEXT), 1), (0, 0)), 32, INDIRECT)
 
 
+@_mutant("drv-split-desc-01", False)
+def more_than_four_gigabytes(rig: Watched) -> None:
+    table = _table(rig, (NEXT, 1), (0, 0))
+    for at in (0, 16):
+        rig.memory.write_u32(table + at + 8, 0xFFFF_FFFF)
+    _free_desc(rig, table, 32, INDIRECT)
+
+
+@_mutant("drv-packed-desc-01", True)
+def slot_of_a_buffer_not_yet_used(rig: Watched) -> None:
+    rig.add([4], [])
+    rig.memory.write_u32(rig.driver.desc_addr + 8, 5)
+
+
+@_mutant("fact-packed-ring-05", True)
+def id_of_an_available_buffer(rig: Watched) -> None:
+    at = rig.driver.desc_addr + 48
+    rig.memory.write(at, struct.pack("<QIH", 0x4000_0100, 4, next(iter(rig.watch.buffers))))
+    rig.memory.write_u16(at + 14, 0x80)
+
+
+@_mutant("drv-split-desc-02", False, in_order=True)
+def next_not_the_following_slot(rig: Watched) -> None:
+    _free_desc(rig, 0x4000_0100, 4, NEXT, 2)
+
+
+@_mutant("drv-split-indirect-05", False, in_order=True)
+def table_not_in_sequence(rig: Watched) -> None:
+    _free_desc(rig, _table(rig, (NEXT, 2), (0, 0), (0, 0)), 48, INDIRECT)
+
+
 @_mutant("drv-split-usednotif-01", False)
 def avail_flags_of_two(rig: Watched) -> None:
     rig.memory.write_u16(rig.driver.driver_addr, 2)

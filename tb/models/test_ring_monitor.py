@@ -73,6 +73,21 @@ def test_clean_traffic(
     rig.drain()
 
 
+@FORMATS
+def test_kicks_may_be_under_way_together(packed: bool) -> None:
+    """A doorbell may arrive when the driver is further; a later one never tells less."""
+    rig = Watched(8, packed=packed, drawn=False)
+    places = []
+    for _ in range(3):
+        rig.add([10], [])
+        places.append(rig.driver.notification_data())
+    for place in places[:2]:
+        rig.monitor.kick(0, place)
+    rig.monitor.report.check()
+    rig.monitor.kick(0, places[0])
+    assert rig.rows() == {"drv-packed-desc-03" if packed else "fact-drv-notify-01"}
+
+
 def test_the_monitor_lets_go() -> None:
     """After `finish` memory is as it was, and nothing more is reported."""
     memory = GuestMemory(1 << 16, raise_faults=False)

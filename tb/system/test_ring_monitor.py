@@ -6,14 +6,13 @@ import random
 import struct
 
 import cocotb
-import pytest
 
-from lib.net_system import NetSystem, exchange, small_config
+from lib.net_system import MESSAGE_ADDRESS, NetSystem, exchange, small_config
 from lib.ring_monitor import DEVICE
 from lib.ring_monitor.attach import attach
 from lib.sim import params, simulate
 from lib.streams import cycles
-from virtio_model.errors import DeviceBreach
+from virtio_model.errors import ModelError
 from virtio_rtl.top import VirtioDevice
 
 FORMATS = ("split", "packed")
@@ -43,10 +42,14 @@ async def silent_in_traffic(dut, ring, features):
     monitor.finish().check()
 
 
-async def offer(system: NetSystem) -> None:
-    """Fill the receive ring, so that the device is at work when something else happens."""
+def post_all(system: NetSystem) -> None:
     while system.queues[0].free_slots:
         system.net.post(1600)
+
+
+async def offer(system: NetSystem) -> None:
+    """Fill the receive ring, so that the device is at work when something else happens."""
+    post_all(system)
     await system.kick(0)
 
 
@@ -70,46 +73,82 @@ async def silent_through_resets(dut, ring):
     await exchange(system, 20)
     await system.function_level_reset()
     await system.restore()
-    await system.start()
+
+    async def post_early():
+        post_all(system)
+        await cycles(dut, 500)
+
+    await system.start(before_driver_ok=post_early)
     await exchange(system, 20)
     await cycles(dut, 2000)
     monitor.finish().check()
 
 
-def spoil_used(system: NetSystem, ring: str, number: int) -> None:
-    """Make the id in the device's `number`th used entry one that no buffer has."""
+def in_used(system: NetSystem, ring: str, address: int) -> bool:
+    """Whether a used entry lies at an address."""
+    size = 16 if ring == "packed" else 8
+    for queue in system.queues:
+        area = queue.desc_addr if ring == "packed" else queue.device_addr + 4
+        if area <= address < area + size * queue.size:
+            return True
+    return False
+
+
+def spoil(system: NetSystem, ring: str, fault: str) -> None:
+    """Break one write of the device on its way to memory, or keep an interrupt from the host."""
     write = system.memory.device_write
-    size, at = (16, 12) if ring == "packed" else (8, 0)
-    seen = 0
+    left = 9
 
     def spoiled(address: int, data: bytes) -> None:
-        nonlocal seen
-        for queue in system.queues:
-            area = queue.desc_addr if ring == "packed" else queue.device_addr + 4
-            if area <= address < area + size * queue.size and len(data) >= size:
-                seen += 1
-                if seen == number:
-                    old = struct.unpack_from("<H", data, at)[0]
-                    data = data[:at] + struct.pack("<H", old ^ 0x4000) + data[at + 2 :]
+        nonlocal left
+        used = in_used(system, ring, address)
+        if fault == "id" and used and len(data) >= 8:
+            left -= 1
+            if left == 0:
+                at = 12 if ring == "packed" else 0
+                wrong = struct.unpack_from("<H", data, at)[0] ^ 0x4000  # no buffer has this id
+                data = data[:at] + struct.pack("<H", wrong) + data[at + 2 :]
+        elif fault == "payload" and len(data) > 64 and not used:
+            left -= 1
+            if left == 0:
+                return
         write(address, data)
 
+    def swallowed(address: int, data: bytes) -> bool:
+        nonlocal left
+        if fault == "interrupt" and address == MESSAGE_ADDRESS:
+            left -= 1
+        return fault == "interrupt" and address == MESSAGE_ADDRESS and left <= 0
+
     system.memory.device_write = spoiled
+    system.host.target.write_claims.insert(0, swallowed)
+
+
+TOLD = {
+    ("split", "id"): "fact-split-ring-03",
+    ("packed", "id"): "fact-packed-ring-05",
+    ("split", "payload"): "split-used-02",
+    ("packed", "payload"): "fact-basic-virtqueue-01",
+    ("split", "interrupt"): "split-usednotif-03",
+    ("packed", "interrupt"): "fact-packed-event-01",
+}
 
 
 @cocotb.test(timeout_time=4, timeout_unit="ms")
-@cocotb.parametrize(("ring", FORMATS))
-async def a_spoiled_used_entry_is_told(dut, ring):
-    """One wrong id in a used entry: the monitor names the row, the device and the virtqueue."""
+@cocotb.parametrize(("ring", FORMATS), ("fault", ["id", "payload", "interrupt"]))
+async def a_fault_is_told(dut, ring, fault):
+    """A wrong id, a lost write of payload, lost interrupts: told by row, side and virtqueue."""
     system = make_system(dut, ring, ())
-    spoil_used(system, ring, 9)
-    monitor = attach(system)
+    monitor = attach(system, interrupt_limit=5000)
+    spoil(system, ring, fault)  # on the device's side of the monitor
     await system.bring_up()
-    with pytest.raises(DeviceBreach):
+    try:
         await exchange(system, 60)
-    report = monitor.finish()
-    first = report.breaches[0]
-    assert first.side == DEVICE
-    assert first.row == {"split": "fact-split-ring-03", "packed": "fact-packed-ring-05"}[ring]
+        await cycles(dut, 4000)
+    except (AssertionError, ModelError):
+        assert fault != "interrupt"  # the driver of `exchange` polls
+    first = monitor.finish().breaches[0]
+    assert (first.side, first.row) == (DEVICE, TOLD[ring, fault])
     assert first.queue in (0, 1)
 
 

@@ -25,6 +25,9 @@ __all__ = ["attach"]
 INTERRUPT_LIMIT_NS = 20_000.0
 """A used buffer notification waits for a read of the driver's wishes and for the posted path."""
 
+KICK_FLIGHT_NS = 2000.0
+"""A doorbell waits for the link, behind others and for credits."""
+
 _INITIATE_FLR = 0x8000
 _CONFIG_WRITE = TLPType.CONFIG_WRITE0.value
 
@@ -41,6 +44,7 @@ def attach(system: NetSystem, *, interrupt_limit: float | None = INTERRUPT_LIMIT
         system.memory,
         lambda: get_sim_time("ns"),
         interrupt_limit=interrupt_limit,
+        kick_flight=KICK_FLIGHT_NS,
         quiet=registers.is_quiet,
     )
     _LinkListener(system, monitor, registers)
@@ -157,14 +161,16 @@ class _LinkListener:
         elif access.name == "queue_reset" and access.value == 1:
             monitor.ask_queue_reset(index)
         elif access.name == "queue_enable" and access.value == 1:
-            monitor.enable_queue(
-                index,
-                values["queue_size"],
-                values["queue_desc"],
-                values["queue_driver"],
-                values["queue_device"],
-                values.get("queue_msix_vector", pci.NO_VECTOR),
-            )
+            self._enable(index, values)
+
+    def _enable(self, index: int, values: dict[str, int]) -> None:
+        """A virtqueue was enabled; without a size and three addresses it is none."""
+        size, desc, driver, device = (
+            values.get(f"queue_{name}", 0) for name in ("size", "desc", "driver", "device")
+        )
+        if size and desc and driver and device:
+            vector = values.get("queue_msix_vector", pci.NO_VECTOR)
+            self.monitor.enable_queue(index, size, desc, driver, device, vector)
 
     def _common_read(self, access: Access, view: View) -> None:
         reset = access.name == "queue_reset" and access.value == 0 and view.queue.resetting

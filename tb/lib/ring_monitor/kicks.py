@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from lib.ring_monitor.breach import DRIVER, Report
@@ -16,27 +17,29 @@ class _Account:
     """One virtqueue: how far it was at the last kick, and whether one is owed or allowed."""
 
     kicked: int = 0
-    allowed: bool = False
+    allowed: float | None = None
     due: float | None = None
-    places: set[int] = field(default_factory=set)
+    places: deque[int] = field(default_factory=deque)
 
 
 class Kicks:
     """Doorbells as the device gets them.
 
     They are posted: the driver may be further when one arrives, so its data may be any position
-    since the kick before. `limit` is the time within which a kick that the device asks for has
-    to come; None: a driver may take any time.
+    from that of the kick before on. `limit` is the time within which a kick that the device asks
+    for has to come; None: a driver may take any time. `flight` is how long one may be under way:
+    for that long, what another kick has told allows one more.
     """
 
-    def __init__(self, report: Report, limit: float | None) -> None:
+    def __init__(self, report: Report, limit: float | None, flight: float = 0.0) -> None:
         self.report = report
         self.limit = limit
+        self.flight = flight
         self._accounts: dict[WatchedQueue, _Account] = {}
 
     def open(self, queue: WatchedQueue) -> None:
         """A virtqueue was enabled."""
-        self._accounts[queue] = _Account(places={queue.kick_data()})
+        self._accounts[queue] = _Account(places=deque([queue.kick_data()], maxlen=queue.circle))
 
     def close(self, queue: WatchedQueue) -> None:
         """A virtqueue is no more."""
@@ -47,11 +50,11 @@ class Kicks:
         account = self._accounts.get(queue)
         if account is None:
             return
-        account.places.add(queue.kick_data())
+        account.places.append(queue.kick_data())
         if passes(queue.device_wishes(), queue.circle, old, new):
-            account.allowed = True
+            account.allowed = self.report.now()
             if account.due is None:
-                account.due = self.report.now()
+                account.due = account.allowed
 
     def wished(self, queue: WatchedQueue) -> None:
         """The device wrote its wishes."""
@@ -59,7 +62,7 @@ class Kicks:
         if account is None or queue.avail == account.kicked:
             return
         if passes(queue.device_wishes(), queue.circle, account.kicked, queue.avail):
-            account.allowed = True
+            account.allowed = self.report.now()
         else:
             account.due = None
 
@@ -68,17 +71,21 @@ class Kicks:
         account = self._accounts[queue]
         if queue.lost:
             return
-        if data is not None and data not in account.places:
+        if data in account.places:
+            while account.places[0] != data:
+                account.places.popleft()
+        elif data is not None:
             row = "fact-drv-notify-01"
             if queue.has(Feature.RING_PACKED):
                 row = "drv-packed-desc-03"
             queue.driver_breach(row, f"kick data {data:#06x}, now {queue.kick_data():#06x}")
-        if queue.avail != account.kicked and not account.allowed:
+        if queue.avail != account.kicked and account.allowed is None:
             event = queue.device_wishes()
             name = "kick silence event" if event.mode is Mode.EVENT else "kick silence"
             queue.driver_breach(queue.rows[name], "kick against the device's event suppression")
-        account.kicked, account.allowed, account.due = queue.avail, False, None
-        account.places = {queue.kick_data()}
+        account.kicked, account.due = queue.avail, None
+        if account.allowed is not None and account.allowed <= self.report.now() - self.flight:
+            account.allowed = None
 
     def tick(self) -> None:
         """Look whether one is overdue."""

@@ -38,6 +38,8 @@ class RingMonitor:
         Gives the time; default: a count of events.
     interrupt_limit, kick_limit
         Time after which an interrupt or a kick that is due is missing; None: never.
+    kick_flight
+        How long a kick may be under way from the driver to `kick`.
     max_chain
         The device's limit on the length of a list, if it has one below the queue size.
 
@@ -52,6 +54,7 @@ class RingMonitor:
         *,
         interrupt_limit: float | None = None,
         kick_limit: float | None = None,
+        kick_flight: float = 0.0,
         max_chain: int | None = None,
         quiet: Callable[[int], bool] = lambda _: False,
     ) -> None:
@@ -62,7 +65,7 @@ class RingMonitor:
         self.features = 0
         self.queues: dict[int, WatchedQueue] = {}
         self.interrupts = Interrupts(self.report, interrupt_limit, quiet)
-        self.kicks = Kicks(self.report, kick_limit)
+        self.kicks = Kicks(self.report, kick_limit, kick_flight)
         self._regions = RegionMap()
         self._shared = Shared(
             memory, self.report, self._regions, self._advanced, self._wished, max_chain

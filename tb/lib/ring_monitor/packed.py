@@ -28,7 +28,6 @@ class PackedWatch(WatchedQueue):
 
     rows = {
         "framing": "drv-packed-sg-03",
-        "too long": "drv-packed-sg-01",
         "chain": "drv-packed-sg-02",
         "twice": "packed-desc-04",
         "id": "fact-packed-ring-05",
@@ -146,7 +145,7 @@ class PackedWatch(WatchedQueue):
             if not flags & DescFlags.NEXT:
                 break
         if buffer.id in self.buffers:
-            self.driver_breach("drv-packed-desc-01", f"id {buffer.id} is outstanding", lost=True)
+            self.driver_breach("fact-packed-ring-05", f"id {buffer.id} is outstanding", lost=True)
             return None
         return buffer
 
