@@ -58,9 +58,9 @@ def linked(chain: list[Element]) -> list[Element]:
     return [replace(one, flags=one.flags | NEXT) for one in chain[:-1]] + chain[-1:]
 
 
-def clean_chain(scene: Scene, length: int) -> list[Action]:
-    """A buffer as it should be, in one piece or cut behind the header."""
-    at = buffer_address(scene.draw)
+def clean_chain(scene: Scene, length: int, at: int | None = None) -> list[Action]:
+    """A buffer as it should be, in one piece or cut behind the header; anywhere unless told."""
+    at = buffer_address(scene.draw) if at is None else at
     chain = [Element(at, length, scene.direction)]
     if scene.draw.random() < 0.3 and scene.writer.place.size > 1:
         chain = linked(

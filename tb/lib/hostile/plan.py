@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 from lib.hostile.actions import Action, Incoming, Kick, Wait
-from lib.hostile.arena import Place, place
+from lib.hostile.arena import BUFFERS, Place, place
 from lib.hostile.breaches import Scene, clean_chain, common_breaches
 from lib.hostile.breaches_packed import packed_breaches
 from lib.hostile.breaches_split import split_breaches
@@ -120,8 +120,10 @@ def draw_plan(seed: int, *, ring: str | None = None, intruder: bool | None = Non
     )
     drivers = [_Driver(draw, plan.places, index, plan) for index in range(2)]
     opening: list[Action] = []
-    for driver in drivers:
-        opening += [*clean_chain(driver.scene, 1600 if driver is drivers[0] else 90), driver.kick()]
+    for driver, length in zip(drivers, (1600, 90), strict=True):
+        # What arrives must not change what was sent before it is compared.
+        where = BUFFERS + draw.randrange(64) + (0 if length == 90 else 2048)
+        opening += [*clean_chain(driver.scene, length, where), driver.kick()]
     # Frames are dropped whose virtqueue has no buffer yet, in the eyes of the device.
     opening += [Wait(150), Incoming(90)]
     return replace(plan, opening=tuple(opening), actions=tuple(_hostilities(draw, drivers, attack)))
