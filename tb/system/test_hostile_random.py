@@ -1,0 +1,37 @@
+"""Random hostile drivers: the device does not hang, harms nobody else, and recovers by reset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cocotb
+
+from lib.hostile import HostileRun, draw_plan, hostile_config, make_hostile_system
+from lib.sim import choose_seed, params, simulate
+from virtio_rtl.top import VirtioDevice
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+@cocotb.parametrize(("ring", ["split", "packed"]), ("intruder", [False, True]))
+async def hostile_runs(dut: Any, ring: str, intruder: bool) -> None:
+    """Broken rings beside a well-behaved pair; registers attacked at any time."""
+    system = make_hostile_system(dut, hostile_config())
+    await system.bring_up()
+    hostile = HostileRun(system)
+    await hostile.prepare()
+    first = choose_seed(f"hostile {ring}") if params().seed is None else params().seed
+    for seed in range(first, first + params().runs):
+        plan = draw_plan(seed, ring=ring, intruder=intruder)
+        outcome = await hostile.run(plan)
+        assert not outcome.faults, f"{outcome.faults}\n{plan.show()}"
+    outcome = await hostile.run(draw_plan(first, ring=ring, intruder=False))
+    assert not outcome.faults
+
+
+def test_hostile_random() -> None:
+    simulate(
+        VirtioDevice(hostile_config()),
+        module=__name__,
+        name="hostile_random",
+        params={"runs": 15, "seed": None},
+    )
