@@ -16,6 +16,7 @@ from rich.table import Table
 from demo.cli import fail, parse_seed, say
 from lib.paths import BUILD
 from soak.golden_jobs import golden_jobs, golden_table
+from soak.hostile_jobs import hostile_jobs, hostile_table
 from soak.jobs import Job, run_jobs
 
 FOLDER = BUILD / "soak"
@@ -34,7 +35,10 @@ class Kind:
     table: Callable[[Sequence[dict[str, Any]], int], Table]
 
 
-KINDS = {"golden": Kind("buffers", golden_jobs, golden_table)}
+KINDS = {
+    "golden": Kind("buffers", golden_jobs, golden_table),
+    "hostile": Kind("runs", hostile_jobs, hostile_table),
+}
 
 app = typer.Typer(add_completion=False)
 
@@ -43,6 +47,7 @@ app = typer.Typer(add_completion=False)
 def soak(
     what: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)} or all.")] = "all",
     buffers: Annotated[int, typer.Option(min=1, help="Of the golden comparison.")] = 100_000,
+    runs: Annotated[int, typer.Option(min=1, help="Of hostile drivers.")] = 10_000,
     seed: Annotated[str, typer.Option(envvar="SEED", help="A number, or random.")] = "",
     jobs: Annotated[int, typer.Option(envvar="JOBS", min=1, help="Simulations at a time.")] = 2,
     case: Annotated[int, typer.Option(help="Only the case of this number.")] = -1,
@@ -53,7 +58,7 @@ def soak(
         fail(f"{what}: {', '.join(KINDS)} or all", 2)
     if case >= 0 and what == "all":
         fail("--case: of which kind?", 2)
-    amounts = {"buffers": buffers}
+    amounts = {"buffers": buffers, "runs": runs}
     wanted = [name for name in KINDS if what in (name, "all")]
     only = case if case >= 0 else None
 

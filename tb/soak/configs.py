@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from lib.hostile import hostile_config
 from lib.net_system import small_config
 from virtio_rtl.config import DeviceConfig
 
-__all__ = ["PAIRS", "soak_config"]
+__all__ = ["HOSTILE", "PAIRS", "soak_config"]
 
+HOSTILE = "hostile"
+"""Two queue pairs: one for hostile drivers, one for their neighbour."""
 PAIRS = "pairs"
 """Four queue pairs and fewer vectors than virtqueues: some share one."""
 
 
 def soak_config(name: str) -> DeviceConfig:
-    """A device by name: `PAIRS`, or a named configuration, with small memories."""
+    """A device by name: `PAIRS`, `HOSTILE`, or a named configuration, with small memories."""
+    if name == HOSTILE:
+        return hostile_config()
     if name != PAIRS:
         return small_config(name)
     config = small_config("net-x4")

@@ -1,0 +1,56 @@
+"""Hostile runs inside the simulator: all cases of a file, a device reset between them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cocotb
+
+from demo.progress import ProgressWriter
+from lib.hostile import HostileRun, draw_plan, hostile_config, make_hostile_system
+from lib.sim import params
+
+_STEP = 20
+
+
+@cocotb.test()
+async def hostile(dut: Any) -> None:
+    """Run the cases of `params().cases`; a line of JSON for each in `params().records`.
+
+    A case is the seed of its plan; a record that says ``started`` alone is of a run in which the
+    simulation broke off.
+    """
+    options = params()
+    system = make_hostile_system(dut, hostile_config())
+    await system.bring_up()
+    runs = HostileRun(system)
+    await runs.prepare()
+    progress = ProgressWriter()
+    cases = json.loads(Path(options.cases).read_text())
+    failed = []
+    with Path(options.records).open("w") as records:
+        for done, (number, case) in enumerate(cases):
+            if done % _STEP == 0:
+                progress.tell("hostile runs", done, len(cases))
+            plan = draw_plan(case["seed"])
+            outcome = await runs.run(plan)
+            record: dict[str, Any] = {
+                "number": number,
+                "case": case,
+                "ring": plan.ring,
+                "features": plan.features,
+                "intruder": plan.intruder,
+                "cycles": outcome.cycles,
+                "reset": outcome.reset,
+                "neighbour": outcome.neighbour,
+                "halted": outcome.halted,
+            }
+            if outcome.faults:
+                record["failed"] = "; ".join(outcome.faults)
+                failed.append(f"case {number}: {record['failed']}\n{plan.show()}")
+            records.write(json.dumps(record) + "\n")
+            records.flush()
+    progress.tell("hostile runs", len(cases), len(cases))
+    assert not failed, "\n".join(failed)
