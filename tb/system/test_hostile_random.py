@@ -19,7 +19,7 @@ async def hostile_runs(dut: Any, ring: str, intruder: bool) -> None:
     await system.bring_up()
     hostile = HostileRun(system)
     await hostile.prepare()
-    first = choose_seed(f"hostile {ring}") if params().seed is None else params().seed
+    first = params().seed
     for seed in range(first, first + params().runs):
         plan = draw_plan(seed, ring=ring, intruder=intruder)
         outcome = await hostile.run(plan)
@@ -33,5 +33,5 @@ def test_hostile_random() -> None:
         VirtioDevice(hostile_config()),
         module=__name__,
         name="hostile_random",
-        params={"runs": 15, "seed": None},
+        params={"runs": 15, "seed": choose_seed("hostile_random")},
     )
