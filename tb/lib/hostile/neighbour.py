@@ -12,6 +12,7 @@ from lib.queue_pair import QueuePair
 from lib.streams import cycles
 from virtio_model.driver.make import make_queue
 from virtio_model.driver.net import NetDriver
+from virtio_model.errors import ModelError
 from virtio_model.memory import Allocator
 from virtio_model.spec.features import Feature, has
 from virtio_model.spec.pci import notify_value
@@ -52,6 +53,7 @@ class Neighbour:
         self._sent: list[bytes] = []
         self._replies: list[bytes] = []
         self._done: list[int] = []
+        self._broken = ""
 
     @property
     def rings(self) -> list[Ring]:
@@ -104,7 +106,16 @@ class Neighbour:
         return min(len(self._done), len(self._pair.received), gone) >= count
 
     async def run(self) -> None:
-        """All the other frames, some at a time; without an end if they do not arrive."""
+        """All the other frames, some at a time; without an end if they do not arrive.
+
+        What the driver model complains about is kept for `compare`.
+        """
+        try:
+            await self._exchange()
+        except (ModelError, ValueError, LookupError) as error:
+            self._broken = f"neighbour: {type(error).__name__}: {error}"
+
+    async def _exchange(self) -> None:
         while not self.poll(FRAMES):
             if self._draw.random() < 0.5:
                 self._send()
@@ -122,6 +133,8 @@ class Neighbour:
 
     def compare(self) -> list[str]:
         """What is wrong with its traffic, once all of it has come."""
+        if self._broken:
+            return [self._broken]
         sink = self._system.sink
         port = [f for f, dest in zip(sink.frames, sink.dests, strict=True) if dest == PAIR]
         found = []
