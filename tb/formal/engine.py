@@ -68,7 +68,9 @@ class Task:
     def label(self) -> str:
         """Return a name, unique among all tasks, that can be a folder's."""
         suffix = self.mode if self.mutant is None else f"mutant{self.mutant}"
-        return f"{self.proof.name}-{self.variant}-{suffix}"
+        arguments = list(self.proof.variants[self.variant].values())
+        which = arguments[0] if len(arguments) == 1 else self.variant
+        return f"{self.proof.name}-{which}-{suffix}"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 from amaranth.asserts import AnySeq
 from amaranth.hdl import Assert, Assume, Module, Signal, Value
-from amaranth.lib.stream import Interface
 
 
 def inside(component: Any) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def before(m: Module, value: Any, init: int = 0) -> Signal:
     return kept
 
 
-def source(m: Module, stream: Interface, *, when: Any = 1) -> None:
+def source(m: Module, stream: Any, *, when: Any = 1) -> None:
     """Drive an input stream with anything that obeys the stream rule; `when` may hold it back."""
     free(m, stream.payload)
     valid = AnySeq(1)
@@ -70,20 +69,23 @@ def source(m: Module, stream: Interface, *, when: Any = 1) -> None:
     m.d.comb += Assume(implies(waiting, plain(stream.payload) == kept))
 
 
-def sink(m: Module, stream: Interface) -> None:
+def sink(m: Module, stream: Any) -> None:
     """Take from an output stream whenever one likes."""
     m.d.comb += stream.ready.eq(AnySeq(1))
 
 
-def steady(m: Module, stream: Interface, *, unless: Any = 0) -> None:
-    """Assert the stream rule: what is offered stays as it is until it is taken."""
-    waiting = before(m, stream.valid & ~stream.ready & ~unless)
+def steady(m: Module, stream: Any, *, unless: Any = 0) -> None:
+    """Assert the stream rule: what is offered stays as it is until it is taken.
+
+    It may be withdrawn in a cycle of `unless`.
+    """
+    waiting = before(m, stream.valid & ~stream.ready) & ~plain(unless).any()
     kept = before(m, stream.payload)
     m.d.comb += Assert(implies(waiting, stream.valid), "valid fell")
     m.d.comb += Assert(implies(waiting, plain(stream.payload) == kept), "payload changed")
 
 
-def taken(stream: Interface) -> Value:
+def taken(stream: Any) -> Value:
     """Whether an element passes in this cycle."""
     return stream.valid & stream.ready
 
