@@ -139,7 +139,8 @@ def _run(task: Task, folder: Path, roots: list[str], timeout: float) -> tuple[st
     )
     if built.returncode:
         (folder / "build.log").write_text(built.stderr)
-        return "ERROR", f"no RTLIL: {built.stderr.strip().splitlines()[-1]}"
+        told = built.stderr.strip().splitlines() or [f"exit status {built.returncode}"]
+        return "ERROR", f"no RTLIL: {told[-1]}"
     config = _CONFIG.format(
         mode=task.mode,
         depth=task.depth,
