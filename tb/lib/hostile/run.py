@@ -45,6 +45,9 @@ _LIVE = (
 )
 OPENING_LIMIT = 4000
 ANSWER_LIMIT = 1000
+PORT_LIMIT = 2000
+_PORT_PAUSE = 16
+"""Between two frames that are there, the port pauses for less."""
 NEIGHBOUR_LIMIT = 20_000
 """Cycles. A read that is never answered costs a time-out, and frames behind one that has no buffer
 wait for it: a few of each may come together."""
@@ -201,7 +204,18 @@ class HostileRun:
             await cycles(system.dut, 10)
         if not system.source.idle:
             found.append("the receive port takes no frame after a reset")
+        await self._last_frames(found)
         return took
+
+    async def _last_frames(self, found: list[str]) -> None:
+        """Wait for the frames that the device had whole before it was reset: it sends them."""
+        end, quiet = self.setup.now + PORT_LIMIT, 0
+        while quiet < _PORT_PAUSE:
+            await cycles(self.system.dut)
+            quiet = 0 if int(self.system.dut.net_tx__tvalid.value) else quiet + 1
+            if self.setup.now > end:
+                found.append("the transmit port goes on sending after a reset")
+                return
 
     async def _repair(self) -> None:
         """Undo what was done to configuration space."""
