@@ -12,6 +12,7 @@ from read_engine_rig import (
     Bench,
     ask_and_take,
     engine_parameters,
+    random_address,
     random_group,
     run_like_new,
     spoil,
@@ -19,7 +20,7 @@ from read_engine_rig import (
 from read_host import Client, Read, completion
 
 from lib.sim import simulate
-from lib.streams import cycles
+from lib.streams import cycles, reset
 from virtio_rtl.dma.read_engine import ReadEngine
 from virtio_rtl.types.dma import DMAError
 from virtio_rtl.types.tlp import TLPType
@@ -294,6 +295,43 @@ async def survives_reset_with_late_completions(dut: Any) -> None:
     await bench.settle()
     assert bench.unexpected - unexpected == len(lost)
     await run_like_new(bench)
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def drops_what_comes_while_tags_are_cleared(dut: Any) -> None:
+    """After a reset, in any cycle: late completions of reads from before it answer nothing."""
+    bench = await Bench(dut).start()
+    await bench.rest()
+    host, tags = bench.host, bench.params.tags
+    host.latency = lambda: 3 * tags + 100
+    for turn in range(8):
+        await reset(dut)
+        await cycles(dut, tags + 8)
+        host.seen.clear()
+        for data in [bench.clients[0].ask([(random_address(), 4)]) for _ in range(tags)]:
+            await bench.clients[0].expect(data)
+        await bench.settle()
+        # Every tag was used once; the last one is cleared last.
+        assert {read.tag for read in host.seen} == set(range(tags))
+        old = max(host.seen, key=lambda read: read.tag)
+        old.done = 0
+        payload, fields = host.next_piece(old)
+        if turn:
+            payload += random.randbytes(4 * random.randrange(40))
+        unexpected, first = bench.unexpected, host.sent
+        dut.rst.value = 1
+        await cycles(dut, 3)
+        dut.rst.value = 0
+        for _ in range(tags + 20):
+            host.send(payload, **fields)
+        await host.source.idle()
+        await cycles(dut, 10)
+        assert int(dut.idle.value)
+        assert bench.unexpected - unexpected == host.sent - first
+        for data in [bench.clients[0].ask([(random_address(), 4)]) for _ in range(2 * tags)]:
+            await bench.clients[0].expect(data)
+        await bench.settle()
+        assert len(bench.errors) == 0
 
 
 @pytest.mark.parametrize(("width", "tags", "slot_bytes", "clients"), CONFIGS)

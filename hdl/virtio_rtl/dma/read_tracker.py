@@ -29,7 +29,7 @@ class ReadTracker(wiring.Component):
     clear : In(strobe(range(tags)))
         Forget this tag; never together with ``launch``.
     preparing : In(1)
-        No tag is in flight, whatever the memories say.
+        Tags are being cleared: what is looked up meanwhile is for no read in flight.
     epoch : In(3), probe : In(stream range(tags))
         From `ReadTimer`: look whether this tag's time is up.
     completions : In(tlp_stream(width))
@@ -125,12 +125,17 @@ class ReadTracker(wiring.Component):
 
         fresh = Signal()
         in_flight = Signal()
+        # What was looked up while tags were being cleared is judged later, and the two records may
+        # be from before and after: a TLP or probe counts as of its lookup.
+        void = Signal()
+        with m.If(intake.lookup.valid):
+            m.d.sync += void.eq(self.preparing)
         placeable = Signal()
         fits = Signal()
         tainted = Signal()
         m.d.comb += [
             fresh.eq(sent.flight.generation != returned.generation),
-            in_flight.eq((fresh | returned.open) & ~self.preparing),
+            in_flight.eq((fresh | returned.open) & ~void),
             placeable.eq(
                 claim.success
                 & claim.has_data
