@@ -44,7 +44,8 @@ _LIVE = (
     | DeviceStatus.DRIVER_OK
 )
 OPENING_LIMIT = 4000
-ANSWER_LIMIT = 1000
+ANSWER_LIMIT = 4000
+"""Cycles. The device answers at once, but a request may find the link full of completions."""
 PORT_LIMIT = 2000
 _PORT_PAUSE = 16
 """Between two frames that are there, the port pauses for less."""
