@@ -206,8 +206,8 @@ async def frames_that_do_not_fit(dut: Any) -> None:
             back.append(used.length)
             if used.length:
                 want_next = want[small][sum(map(bool, back)) - 1]
-                assert used.cookie.read(system.memory, used.length)[12:] == want_next
-            used.cookie.free(system.allocator)
+                assert used.cookie.layout.read(system.memory, used.length)[12:] == want_next
+            used.cookie.layout.free(system.allocator)
         return len(back) == len(lengths) and all(
             len(frames_of(system, n)) == len(want[n]) for n in others
         )
