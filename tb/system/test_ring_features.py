@@ -92,7 +92,7 @@ async def suspend_and_resume(dut, ring):
     await exchange(system, 20)
 
 
-@pytest.mark.parametrize("config", ["net-x8", "net-x16"])
+@pytest.mark.parametrize("config", ["net-x16"])
 def test_ring_features(config):
     simulate(
         VirtioDevice(small_config(config)),

@@ -15,8 +15,6 @@ from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock, un
 from virtio_rtl.lib.frame_fifo import FrameFIFO, frame_length
 from virtio_rtl.types.packet import packet_beat
 
-WIDTHS = (64, 128, 256, 512)
-
 
 def beats_of(frame: bytes, lanes: int, error: bool = False) -> list[dict]:
     """Return the beats of a frame; `error` before the last beat is random, it must not count.
@@ -393,8 +391,14 @@ async def output_is_not_interrupted_by_the_input(dut):
 
 @pytest.mark.parametrize(
     ("width", "drop_when_full", "dest_bits"),
-    [(width, drop, 0) for width in WIDTHS for drop in (False, True)]
-    + [(64, False, 2), (256, False, 7), (128, True, 2)],
+    [
+        (64, False, 2),
+        (64, True, 0),
+        (128, True, 2),
+        (256, False, 7),
+        (512, False, 0),
+        (512, True, 0),
+    ],
 )
 def test_frame_fifo(width: int, drop_when_full: bool, dest_bits: int) -> None:
     """All cocotb tests; the longest frame is bounded by bytes, or by the depth."""

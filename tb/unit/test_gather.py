@@ -167,9 +167,7 @@ async def two_cycles_a_segment_at_most(dut: Any) -> None:
     assert spread(requests.cycles) <= 2 * 160
 
 
-@pytest.mark.parametrize(
-    ("width", "dest_bits"), [(64, 0), (128, 0), (256, 0), (512, 0), (64, 2), (256, 7)]
-)
+@pytest.mark.parametrize(("width", "dest_bits"), [(64, 2), (128, 0), (256, 7), (512, 0)])
 def test_gather(width: int, dest_bits: int) -> None:
     max_bytes = {64: 9030, 128: 9030, 256: 16000, 512: 65547}[width]
     simulate(

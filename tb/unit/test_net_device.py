@@ -214,9 +214,7 @@ async def one_beat_a_cycle(dut: Any) -> None:
     assert spread(given.cycles[1:]) == 4 * packets - 1
 
 
-@pytest.mark.parametrize(
-    ("width", "pairs"), [(64, 1), (128, 1), (256, 1), (512, 1), (64, 3), (256, 3)]
-)
+@pytest.mark.parametrize(("width", "pairs"), [(64, 3), (128, 1), (256, 3), (512, 1)])
 def test_net_device(width: int, pairs: int) -> None:
     """Of three pairs, `tdest` has one value more than there are."""
     config = replace(

@@ -191,9 +191,7 @@ async def a_cut_packet_is_ended_in_error(dut: Any) -> None:
     assert ended > 10
 
 
-@pytest.mark.parametrize(
-    ("width", "dest_bits"), [(64, 0), (128, 0), (256, 0), (512, 0), (64, 2), (256, 7)]
-)
+@pytest.mark.parametrize(("width", "dest_bits"), [(64, 2), (128, 0), (256, 7), (512, 0)])
 def test_net_ports(width: int, dest_bits: int) -> None:
     simulate(
         Ports(width, dest_bits), module=__name__, name=f"net_ports_{width}_{dest_bits}",

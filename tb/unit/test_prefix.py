@@ -135,9 +135,7 @@ async def one_beat_a_cycle(dut: Any) -> None:
                 assert left == sum(-(-(size + length) // lanes) for size in sizes)
 
 
-@pytest.mark.parametrize(
-    ("width", "dest_bits"), [(64, 0), (128, 0), (256, 0), (512, 0), (64, 2), (256, 7)]
-)
+@pytest.mark.parametrize(("width", "dest_bits"), [(64, 2), (128, 0), (256, 7), (512, 0)])
 def test_prefix(width: int, dest_bits: int) -> None:
     simulate(
         Bench(width, dest_bits), module=__name__, name=f"prefix_{width}_{dest_bits}",

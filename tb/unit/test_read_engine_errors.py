@@ -304,7 +304,7 @@ async def drops_what_comes_while_tags_are_cleared(dut: Any) -> None:
     await bench.rest()
     host, tags = bench.host, bench.params.tags
     host.latency = lambda: 3 * tags + 100
-    for turn in range(8):
+    for turn in range(4):
         await reset(dut)
         await cycles(dut, tags + 8)
         host.seen.clear()

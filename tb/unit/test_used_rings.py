@@ -296,9 +296,7 @@ OWN = {
 
 
 @pytest.mark.parametrize("ring", ["packed", "split"])
-@pytest.mark.parametrize(
-    ("width", "batch"), [(64, 16), (128, 16), (256, 4), (256, 16), (512, 8), (512, 16)]
-)
+@pytest.mark.parametrize(("width", "batch"), [(64, 16), (128, 4), (256, 8), (512, 16)])
 def test_used(width: int, batch: int, ring: str) -> None:
     long = ["the_index_runs_past_65535"] if (width, batch, ring) == (512, 16, "split") else []
     simulate(

@@ -186,14 +186,15 @@ TESTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("pull", [False, True])
 @pytest.mark.parametrize(
-    ("width", "batch", "depth", "rings"),
+    ("width", "batch", "depth", "rings", "pull"),
     [
-        (64, 4, 8, ("packed",)), (128, 16, 32, ("packed", "split")),
-        (256, 16, 64, ("packed",)), (512, 8, 64, ("split", "packed")),
+        (64, 4, 8, ("packed",), False),
+        (128, 16, 32, ("packed", "split"), True),
+        (256, 16, 64, ("packed",), False),
+        (512, 8, 64, ("split", "packed"), True),
     ],
-)  # fmt: skip
+)
 def test_walk(width: int, batch: int, depth: int, rings: tuple[str, ...], pull: bool) -> None:
     """Packed chains, also where split ones are built as well."""
     simulate(
