@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.asserts import AnyConst, AnySeq
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 
 from formal.fifo_state import FIFOState
 from formal.harness import at, before, implies, in_state, inside, sink, source, steady, taken
@@ -24,7 +24,8 @@ class _Watch:
         self.queues = queues
         self.queue = AnyConst(2)
         doorbells = [dut.doorbell_0, dut.doorbell_1]
-        m.d.comb += [dut.enable.eq(AnySeq(1)), Assume(self.queue < queues)]
+        m.d.comb += [dut.enable.eq(AnySeq(1)), dut.hold.eq(AnySeq(1))]
+        m.d.comb += Assume(self.queue < queues)
         for each in (*doorbells, dut.rearm_0):
             source(m, each)
             m.d.comb += Assume(each.payload < queues)
@@ -82,7 +83,7 @@ def _listing(m: Module, watch: _Watch) -> dict[str, Any]:
     ]
     empty = (order.level == 0) & ~rooms["new"] & ~rooms["entry_valid"] & ~dut.work.valid
     m.d.comb += Assert(implies(clearing, empty & ~watch.owed & ~watch.owed_any))
-    return rooms | {"row": row, "clearing": clearing}
+    return rooms | {"row": row, "clearing": clearing, "entries": entries}
 
 
 @proof(
@@ -119,4 +120,57 @@ def scheduler_keeps(m: Module, queues: int) -> None:
         Cover(watch.owed & row[1]),
         Cover(watch.owed & before(m, watch.owed & offered) & ~watch.mine),
         Cover(watch.owed & rooms["absorbed"]),
+    ]
+
+
+@proof(
+    "Scheduler: what it keeps is offered within 2 cycles a virtqueue and one more",
+    depth=2,
+    cover=14,
+    mutant_depth=14,
+    sizes="3 and 2 virtqueues, any of them watched; 2 doorbell inputs, 1 rearm input",
+    variants=[{"queues": 3}, {"queues": 2}],
+    mutants=[
+        Mutant(_FILE, "pop_turn.eq(~pop)", "pop_turn.eq(0)"),
+        Mutant(_FILE, "(pop_turn | ~entry_valid)", "~entry_valid"),
+        Mutant(_FILE, "entry_valid & (~pop | absorbed)", "entry_valid & (pop_turn | absorbed)"),
+    ],
+)
+def scheduler_offers(m: Module, queues: int) -> None:
+    """Counted are the cycles in which a work item may be offered, whatever else is asked for."""
+    watch = _Watch(m, queues)
+    rooms = _listing(m, watch)
+    dut, order = watch.dut, rooms["order"]
+    bound = 2 * queues + 1
+    offered = watch.fresh & watch.mine
+    may_offer = dut.enable & ~dut.hold & (~dut.work.valid | dut.work.ready)
+    waited = Signal(range(bound + 2))
+    with m.If(offered | ~watch.owed_any):
+        m.d.sync += waited.eq(0)
+    with m.Elif(may_offer):
+        m.d.sync += waited.eq(waited + 1)
+
+    # How many more of these cycles it takes: from the entry to the list, through the list, which
+    # lets one go every second cycle.
+    standing = [
+        (order.level > place) & (entry == watch.queue)
+        for place, entry in enumerate(rooms["entries"])
+    ]
+    next_pop = Mux(rooms["pop_turn"] | ~rooms["entry_valid"], 1, 2)
+    entry = rooms["entry_valid"] & (rooms["entry"].queue == watch.queue)
+    left = Signal(range(2 * bound))
+    with m.If(offered | ~watch.owed_any):
+        m.d.comb += left.eq(0)
+    with m.Elif(sum(standing)):
+        ahead = sum(Mux(here, place, 0) for place, here in enumerate(standing))
+        m.d.comb += left.eq(2 * ahead + next_pop)
+    with m.Elif(rooms["new"] & (order.input.payload == watch.queue)):
+        m.d.comb += left.eq(2 * order.level + next_pop + 1)
+    with m.Else():
+        m.d.comb += [left.eq(2 * (order.level + rooms["new"]) + 3)]
+        m.d.comb += Assert(entry, "a request is lost")
+    m.d.comb += [
+        Assert(waited <= bound, "it is not offered in time"),
+        Assert(waited + left <= bound),
+        Cover(offered & (waited > queues)),
     ]
