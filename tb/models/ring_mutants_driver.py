@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Any
 
 from ring_monitor_rig import Watched
-from ring_mutants import Mutant, _avail_entry, _free_desc, _head
+from ring_mutants import Mutant, avail_entry, catalogue, free_desc, id_of
 
 __all__ = ["DRIVER_MUTANTS"]
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
 
 DRIVER_MUTANTS: list[Mutant] = []
-
-
-def _mutant(row: str, packed: bool | None = None, /, **options: Any) -> Callable[[Any], Any]:
-    def enter(deed: Any) -> Any:
-        names = row.split("/")
-        for kind in (True, False) if packed is None else (packed,):
-            DRIVER_MUTANTS.append(Mutant(names[0 if kind else -1], kind, deed, options))
-        return deed
-
-    return enter
+_mutant = catalogue(DRIVER_MUTANTS)
 
 
 def _table(rig: Watched, *entries: tuple[int, int]) -> int:
@@ -37,7 +26,7 @@ def _table(rig: Watched, *entries: tuple[int, int]) -> int:
 
 @_mutant("drv-packed-desc-02/drv-init-cleanup-01")
 def changes_an_available_descriptor(rig: Watched) -> None:
-    slot = 0 if rig.packed else _head(rig, 0)
+    slot = 0 if rig.packed else id_of(rig, 0)
     rig.memory.write_u32(rig.driver.desc_addr + 16 * slot + 8, 5)
 
 
@@ -51,7 +40,7 @@ def body_behind_the_flags(rig: Watched) -> None:
 
 @_mutant("drv-packed-sg-06", True)
 def head_before_the_rest(rig: Watched) -> None:
-    _free_desc(rig, 0x4000_0100, 4, NEXT)
+    free_desc(rig, 0x4000_0100, 4, NEXT)
 
 
 @_mutant("drv-split-supply-04", False)
@@ -75,69 +64,69 @@ def idx_jumps(rig: Watched) -> None:
 
 @_mutant("fact-split-ring-01", False)
 def head_out_of_range(rig: Watched) -> None:
-    _avail_entry(rig, 4)
+    avail_entry(rig, 4)
 
 
 @_mutant("drv-init-cleanup-01", False)
 def head_is_still_available(rig: Watched) -> None:
-    _avail_entry(rig, _head(rig, 0))
+    avail_entry(rig, id_of(rig, 0))
 
 
 @_mutant("drv-split-desc-01", False)
 def chain_loops(rig: Watched) -> None:
     free = next(slot for slot in range(4) if slot not in rig.watch.owner)
-    _free_desc(rig, 0x4000_0100, 4, NEXT, free)
+    free_desc(rig, 0x4000_0100, 4, NEXT, free)
 
 
 @_mutant("fact-split-ring-01", False)
 def next_out_of_range(rig: Watched) -> None:
-    _free_desc(rig, 0x4000_0100, 4, NEXT, 4)
+    free_desc(rig, 0x4000_0100, 4, NEXT, 4)
 
 
 @_mutant("drv-split-indirect-02", False)
 def table_in_a_table(rig: Watched) -> None:
-    _free_desc(rig, _table(rig, (INDIRECT, 0)), 16, INDIRECT)
+    free_desc(rig, _table(rig, (INDIRECT, 0)), 16, INDIRECT)
 
 
 @_mutant("drv-packed-indirect-02", True)
 def flags_in_a_table(rig: Watched) -> None:
-    _free_desc(rig, _table(rig, (NEXT, 0)), 16, INDIRECT)
+    free_desc(rig, _table(rig, (NEXT, 0)), 16, INDIRECT)
 
 
 @_mutant("drv-split-desc-01", False)
 def table_loops(rig: Watched) -> None:
-    _free_desc(rig, _table(rig, (NEXT, 1), (NEXT, 0)), 32, INDIRECT)
+    free_desc(rig, _table(rig, (NEXT, 1), (NEXT, 0)), 32, INDIRECT)
 
 
 @_mutant("drv-packed-indirect-04/drv-split-indirect-04")
 def indirect_with_next(rig: Watched) -> None:
-    _free_desc(rig, _table(rig, (0, 0)), 16, INDIRECT | NEXT)
+    free_desc(rig, _table(rig, (0, 0)), 16, INDIRECT | NEXT)
 
 
 @_mutant("drv-packed-indirect-01/drv-split-indirect-01", indirect=False)
 def indirect_without_the_feature(rig: Watched) -> None:
-    _free_desc(rig, _table(rig, (0, 0)), 16, INDIRECT)
+    free_desc(rig, _table(rig, (0, 0)), 16, INDIRECT)
 
 
 @_mutant("fact-packed-indirect-01/fact-split-indirect-01")
 def table_of_seventeen_bytes(rig: Watched) -> None:
-    _free_desc(rig, _table(rig, (0, 0)), 17, INDIRECT)
+    free_desc(rig, _table(rig, (0, 0)), 17, INDIRECT)
 
 
 @_mutant("drv-packed-indirect-03", True)
 def table_longer_than_allowed(rig: Watched) -> None:
-    _free_desc(rig, _table(rig, *[(0, 0)] * 5), 80, INDIRECT)
+    free_desc(rig, _table(rig, *[(0, 0)] * 5), 80, INDIRECT)
 
 
 @_mutant("drv-split-indirect-03", False)
 def chain_longer_than_the_queue(rig: Watched) -> None:
     entries = [(NEXT, at + 1) for at in range(4)] + [(0, 0)]
-    _free_desc(rig, _table(rig, *entries), 80, INDIRECT)
+    free_desc(rig, _table(rig, *entries), 80, INDIRECT)
 
 
 @_mutant("drv-packed-sg-03/drv-split-framing-01")
 def readable_behind_writable(rig: Watched) -> None:
-    _free_desc(rig, _table(rig, (WRITE | (0 if rig.packed else NEXT), 1), (0, 0)), 32, INDIRECT)
+    free_desc(rig, _table(rig, (WRITE | (0 if rig.packed else NEXT), 1), (0, 0)), 32, INDIRECT)
 
 
 @_mutant("drv-split-desc-01", False)
@@ -145,7 +134,7 @@ def more_than_four_gigabytes(rig: Watched) -> None:
     table = _table(rig, (NEXT, 1), (0, 0))
     for at in (0, 16):
         rig.memory.write_u32(table + at + 8, 0xFFFF_FFFF)
-    _free_desc(rig, table, 32, INDIRECT)
+    free_desc(rig, table, 32, INDIRECT)
 
 
 @_mutant("drv-packed-desc-01", True)
@@ -163,12 +152,12 @@ def id_of_an_available_buffer(rig: Watched) -> None:
 
 @_mutant("drv-split-desc-02", False, in_order=True)
 def next_not_the_following_slot(rig: Watched) -> None:
-    _free_desc(rig, 0x4000_0100, 4, NEXT, 2)
+    free_desc(rig, 0x4000_0100, 4, NEXT, 2)
 
 
 @_mutant("drv-split-indirect-05", False, in_order=True)
 def table_not_in_sequence(rig: Watched) -> None:
-    _free_desc(rig, _table(rig, (NEXT, 2), (0, 0), (0, 0)), 48, INDIRECT)
+    free_desc(rig, _table(rig, (NEXT, 2), (0, 0), (0, 0)), 48, INDIRECT)
 
 
 @_mutant("drv-split-usednotif-01", False)

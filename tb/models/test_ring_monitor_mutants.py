@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from ring_monitor_rig import Watched
-from ring_mutants import MUTANTS, Mutant
+from ring_mutants import Mutant
+from ring_mutants_device import DEVICE_MUTANTS
 from ring_mutants_driver import DRIVER_MUTANTS
+from ring_mutants_notify import NOTIFY_MUTANTS
 
 from lib.ring_monitor import DEVICE, DRIVER
 
@@ -22,7 +24,7 @@ def start(mutant: Mutant) -> Watched:
     return rig
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", DEVICE_MUTANTS + NOTIFY_MUTANTS, ids=lambda mutant: mutant.name)
 def test_device(mutant: Mutant) -> None:
     """What a broken device does is told by its row, and nothing is laid upon the driver."""
     rig = start(mutant)
