@@ -88,6 +88,24 @@ def test_kicks_may_be_under_way_together(packed: bool) -> None:
     assert rig.rows() == {"drv-packed-desc-03" if packed else "fact-drv-notify-01"}
 
 
+@FORMATS
+def test_an_audit_is_not_the_end(packed: bool) -> None:
+    """What was found can be forgotten, and the monitor goes on."""
+    rig = Watched(8, packed=packed)
+    other = 7
+    for _ in range(2):
+        rig.add([10], [20])
+        rig.kick()
+        rig.take()
+        rig.complete()
+        rig.notify()
+        rig.monitor.audit().check()
+        rig.monitor.kick(other)
+        assert rig.monitor.audit().rows == {"drv-pci-kick-03"}
+        rig.monitor.report.clear()
+        assert rig.monitor.report.count == 0
+
+
 def test_the_monitor_lets_go() -> None:
     """After `finish` memory is as it was, and nothing more is reported."""
     memory = GuestMemory(1 << 16, raise_faults=False)

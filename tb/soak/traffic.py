@@ -11,11 +11,10 @@ from cocotb.utils import get_sim_time
 from lib.net_features import wanted_features
 from lib.net_system import NetSystem
 from lib.pcie.latency import ReadLatency
-from lib.ring_monitor import Report
+from lib.ring_monitor.attach import attach
 from lib.streams import cycles
 from soak.case import Case
 from soak.twin import Journal, PairDriver, QueueMaker, Twin, compare
-from soak.watch import Watch
 from virtio_model.driver.make import Queue
 from virtio_model.driver.queue import DriverQueue
 from virtio_model.memory import Allocator
@@ -27,6 +26,8 @@ __all__ = ["CaseFailed", "SoakSystem", "Traffic"]
 
 _HANG_NS = 200_000
 """Without any news; the host answers within 3 us."""
+_INTERRUPT_NS = 30_000.0
+"""From a used entry to its interrupt: coalescing and a full link delay it."""
 _SHORTEST_BUFFER = 40
 _FUNCTION_CONTROL = 8
 _LINK_CONTROL = 0x10
@@ -42,11 +43,12 @@ class SoakSystem(NetSystem):
     def __init__(self, dut: Any, config: DeviceConfig) -> None:
         super().__init__(dut, config)
         self.case: Case
-        self.watch: Watch | None = None
+        self.rings = attach(self, interrupt_limit=_INTERRUPT_NS)
         self._maker: QueueMaker | None = None
 
     async def prepare(self, case: Case) -> Twin:
         """Reset the device, bring it up as a case wants it; its twin."""
+        self.rings.report.clear()
         await self.pci.reset()
         await self._clear()
         self.case = case
@@ -63,7 +65,6 @@ class SoakSystem(NetSystem):
             if case.interrupts == "off":
                 for queue in self.queues:
                     queue.disable_interrupts()
-            self.watch = Watch(self)
             twin.append(Twin(self.memory, chosen, self.wanted, case.policy, case.seed))
 
         await self.start(before_driver_ok=before_driver_ok)
@@ -73,11 +74,6 @@ class SoakSystem(NetSystem):
         if self._maker is None:
             return super()._make_queue(size)
         return self._maker.make(next(self._sizes))
-
-    def unwatch(self) -> Report | None:
-        """Stop watching the rings; what the monitor found."""
-        watch, self.watch = self.watch, None
-        return watch.close() if watch else None
 
     async def _clear(self) -> None:
         self.source.clear()
@@ -311,8 +307,7 @@ class Traffic:
             raise CaseFailed(f"{len(system.interrupts)} interrupts that nobody wanted")
         if system.sink.errors:
             raise CaseFailed("a frame was marked as bad at the port")
-        if report := system.unwatch():
-            report.check()
+        system.rings.audit().check()
         for queue in system.queues:
             queue.audit()
         port: list[list[bytes]] = [[] for _ in self.pairs]
@@ -345,7 +340,6 @@ async def run_case(system: SoakSystem, case: Case) -> dict[str, float]:
     except Exception as error:
         raise CaseFailed(f"{type(error).__name__}: {error}") from error
     finally:
-        system.unwatch()
         traffic.close()
     frames = [frame for way in (traffic.to_send, traffic.to_come) for some in way for frame in some]
     return {

@@ -49,6 +49,11 @@ class Report:
         if len(self.breaches) < _KEPT:
             self.breaches.append(Breach(self.now(), side, queue, row, text))
 
+    def clear(self) -> None:
+        """Forget all breaches."""
+        self.breaches.clear()
+        self.count = 0
+
     def of(self, side: str) -> list[Breach]:
         """The breaches of one side."""
         return [breach for breach in self.breaches if breach.side == side]

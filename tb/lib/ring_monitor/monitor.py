@@ -270,13 +270,18 @@ class RingMonitor:
 
     # The end
 
-    def finish(self) -> Report:
-        """Look for what is left over, stop listening, and give the report."""
+    def audit(self) -> Report:
+        """Look for what is left over, with the device quiet; the report so far."""
         self._tick()
         if self.life.phase is Phase.LIVE:
             for queue in self.queues.values():
                 if not queue.lost and queue.state is QueueState.ENABLED:
                     queue.audit()
+        return self.report
+
+    def finish(self) -> Report:
+        """An audit, and stop listening."""
+        self.audit()
         self._tap.close()
         return self.report
 
