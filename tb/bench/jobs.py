@@ -18,8 +18,8 @@ from rich.console import Console
 from bench.progress import ProgressBoard
 from bench.scenario import MANY_RING_SIZE, Scenario
 from demo.progress import PROGRESS
-from demo.words import reason
 from lib.paths import BUILD
+from lib.words import reason
 from virtio_rtl.config import DeviceConfig, named_config
 
 __all__ = ["Job", "Plan", "plan_jobs", "run_jobs"]

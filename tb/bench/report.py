@@ -22,8 +22,8 @@ from bench.targets import (
 from demo.report import _STYLE as DEMO_STYLE
 from demo.report import _figure as figure
 from demo.report import _table as table
-from demo.words import counted
 from lib.paths import BUILD
+from lib.words import counted
 
 SYNTHESIS = BUILD / "synth" / "results.json"
 """What `make synth` leaves."""

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from demo import capture
-from demo.words import counted
+from lib.words import counted
 from virtio_rtl.config import ConfigError, named_config
 
 DEFAULT_CONFIG = "net-x8"

@@ -12,17 +12,18 @@ from cocotb.triggers import Timer
 
 from demo import capture
 from demo.ceiling import ceiling
-from demo.golden import Rings, Twin, compare
 from demo.host import RX, TX, Host, Stalled
 from demo.journey import LONE_FRAME, time_journey
-from demo.places import used_entries
 from demo.port_monitor import PortMonitor
 from demo.progress import ProgressWriter
-from demo.result import HOST_LATENCY, Check, Flood, Journey, Result, WireLine
+from demo.result import HOST_LATENCY, Flood, Journey, Result, WireLine
 from demo.steady import Arrival, steady
-from demo.words import counted
+from lib.golden import Check, Journal, PairDriver, QueueMaker, Twin, compare
+from lib.golden.places import used_entries
 from lib.pcie.monitor import DOWN, UP
 from lib.sim import params
+from lib.words import counted
+from virtio_model.driver.net import NetDriver
 from virtio_model.spec.features import Feature
 from virtio_model.spec.net import HEADER_SIZE, NetFeature
 from virtio_rtl.config import named_config
@@ -52,7 +53,8 @@ class Demo:
         self.lone_frame = bytes(range(LONE_FRAME))
         self.received_at: list[float] = []
         self.kicks = 0
-        self.rings: Rings
+        self.journal = Journal()
+        self.driver: PairDriver
         self.twin: Twin
 
     async def run(self) -> None:
@@ -65,9 +67,12 @@ class Demo:
         tell("enumerating, negotiating", 0, 0)
         await host.start(self.options.ring)
         seed = random.getrandbits(32)
-        self.rings = Rings(host.memory, host.allocator, self.ring_size, host.features, seed)
-        self.twin = Twin(self.rings, self.memory_bytes, seed)
-        for index, queue in ((RX, self.rings.rx), (TX, self.rings.tx)):
+        maker = QueueMaker(host.memory, host.allocator, host.features, None, seed)
+        rx, tx = (maker.make(self.ring_size) for _ in (RX, TX))
+        net = NetDriver(host.memory, host.allocator, rx, tx, host.features)
+        self.driver = PairDriver(0, net, self.journal)
+        self.twin = Twin(host.memory, [self.ring_size] * 2, host.features, None, seed)
+        for index, queue in ((RX, rx), (TX, tx)):
             await host.setup_queue(index, queue)
         await host.go()
         tell("timing a lone packet", 0, 2)
@@ -75,12 +80,19 @@ class Demo:
         flood = await self.flood()
         tell("comparing with the golden model", 0, 0)
         everything = [self.lone_frame, *self.frames]
-        self.twin.replay(self.rings.journal, everything)
-        checks = compare(self.rings, self.twin, everything, self.port.frames, lone=1)
+        self.twin.replay(self.journal, [everything], [self.driver])
+        checks = compare(
+            host.memory,
+            [self.driver],
+            self.twin,
+            [self.port.frames],
+            frames=[everything],
+            note=f" ({len(self.frames):,} of the capture and the lone one)",
+        )
         checks.append(self.bus_check())
         capture.save(
             Path(self.options.received),
-            [got.frame for got in self.rings.journal.received[1:]],
+            [got.frame for got in self.driver.received[1:]],
             [round(at) for at in self.received_at[1:]],
         )
         self.result(flood, journeys, checks).save(Path(self.options.result))
@@ -93,15 +105,13 @@ class Demo:
 
     async def refill(self) -> None:
         """Keep the receive ring posted."""
-        while self.rings.rx.free_slots:
-            self.rings.post(self.buffer_bytes)
+        while self.driver.net.rx.free_slots:
+            self.driver.post(self.buffer_bytes)
         await self.kick(RX)
 
     def receive(self) -> int:
         """Take what has been received."""
-        count = 0
-        while self.rings.receive() is not None:
-            count += 1
+        count = self.driver.receive()
         self.received_at += [self.host.now_ns()] * count
         return count
 
@@ -112,15 +122,16 @@ class Demo:
         await self.refill()
         await Timer(5, "us")  # the device has read ahead and is idle
         self.dut.release.value = 0
-        out = await time_journey(self.host, self.rings, TX, self.send_lone, self.until)
-        assert self.rings.reap() == [0]
-        back = await time_journey(self.host, self.rings, RX, self.release_lone, self.until)
+        net = self.driver.net
+        out = await time_journey(self.host, net, TX, self.send_lone, self.until)
+        assert self.driver.reap() == 1
+        back = await time_journey(self.host, net, RX, self.release_lone, self.until)
         self.receive()
         return [out, back]
 
     async def send_lone(self) -> None:
         """Make the lone packet available and ring."""
-        self.rings.send([self.lone_frame], 0)
+        self.driver.send(self.lone_frame)
         await self.kick(TX)
 
     async def release_lone(self) -> None:
@@ -137,21 +148,20 @@ class Demo:
 
     async def complaint(self) -> str:
         """Return where everything stands, for the message of a stalled run."""
-        rings, port = self.rings, self.port
-        sent = sum(action == "send" for action, _ in rings.journal.actions)
+        driver, used = self.driver, [len(tap.entries) for tap in self.driver.used]
+        sent = sum(action == "send" for action, *_ in self.journal.actions)
         return (
-            f"{sent} frames handed over, {len(port.frames)} left the port, "
-            f"{rings.used_count('transmit')} transmit buffers used ({rings.tx.outstanding} not "
-            f"reaped), {rings.used_count('receive')} receive buffers used "
-            f"({len(rings.journal.received)} taken); {await self.host.complaint()}"
+            f"{sent} frames handed over, {len(self.port.frames)} left the port, "
+            f"{used[TX]} transmit buffers used ({driver.net.tx.outstanding} not "
+            f"reaped), {used[RX]} receive buffers used "
+            f"({len(driver.received)} taken); {await self.host.complaint()}"
         )
 
     # The flood
 
     async def flood(self) -> Flood:
         """Send the whole capture with full rings, as a driver that polls while there is work."""
-        host, rings, total = self.host, self.rings, len(self.frames)
-        everything = [self.lone_frame, *self.frames]
+        host, driver, total = self.host, self.driver, len(self.frames)
         await self.refill()
         await Timer(5, "us")
         self.kicks = 0
@@ -161,13 +171,13 @@ class Demo:
         sent = received = reaped = 0
         progress_at = start
         while received < total or reaped < total:
-            while sent < total and rings.tx.free_slots:
+            while sent < total and driver.net.tx.free_slots:
+                driver.send(self.frames[sent])
                 sent += 1
-                rings.send(everything, sent)
             await self.kick(TX)
             await self.refill()
             self.progress.tell("moving frames", received, total)
-            news = len(rings.reap())
+            news = driver.reap()
             got = self.receive()
             reaped += news
             received += got
@@ -196,7 +206,8 @@ class Demo:
 
     async def rest(self) -> None:
         """A poll found nothing: wait for an interrupt, as NAPI does, then mask it again."""
-        interrupts, queues = self.host.root.interrupts, (self.rings.rx, self.rings.tx)
+        net = self.driver.net
+        interrupts, queues = self.host.root.interrupts, (net.rx, net.tx)
         before = len(interrupts.received)
         waiting = [queue.enable_interrupts() for queue in queues]
         if not any(waiting):
@@ -207,7 +218,7 @@ class Demo:
     def note_arrivals(self) -> list[Arrival]:
         """Note from now on when received frames show in the ring."""
         arrivals: list[Arrival] = []
-        first, last, size = used_entries(self.rings.rx)
+        first, last, size = used_entries(self.driver.net.rx)
 
         def written(addr: int, data: bytes) -> None:
             if first <= addr < last:

@@ -7,7 +7,7 @@ from typing import Any
 from cocotb.triggers import Timer
 from cocotb.utils import get_sim_time
 
-from demo.places import areas
+from lib.golden.places import areas
 from lib.net_features import wanted_features
 from lib.net_system import MESSAGE_ADDRESS
 from lib.pcie.access import PciAccess

@@ -7,12 +7,12 @@ from typing import Any
 
 from cocotb.triggers import RisingEdge, Timer
 
-from demo.golden import Rings
 from demo.hop_timer import TIME_BITS
 from demo.host import MESSAGE_ADDRESS, RX, Host
 from demo.loopback import STROBES
 from demo.result import Crossing, Hop, Journey
 from lib.port import reader
+from virtio_model.driver.net import NetDriver
 
 LONE_FRAME = 60
 """Bytes of a lone packet: a 64-byte frame without its FCS."""
@@ -51,7 +51,7 @@ _WORDS = {
 
 async def time_journey(
     host: Host,
-    rings: Rings,
+    net: NetDriver,
     queue: int,
     start: Callable[[], Awaitable[None]],
     until: Callable[[Callable[[], bool], str], Awaitable[None]],
@@ -63,9 +63,9 @@ async def time_journey(
     dut, period_ns, receive = host.dut, 1000 / host.config.clock_mhz, queue == RX
     title, first, hops = _WORDS[receive]
     edge, interrupts = RisingEdge(dut.clk), host.root.interrupts.received
-    for each in (rings.rx, rings.tx):
+    for each in (net.rx, net.tx):
         each.disable_interrupts()
-    (rings.rx if receive else rings.tx).enable_interrupts()
+    (net.rx if receive else net.tx).enable_interrupts()
     await edge
     dut.arm.value = 0
     await edge

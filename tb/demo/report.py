@@ -9,7 +9,7 @@ from pathlib import Path
 from demo import figures
 from demo.result import HOST_LATENCY, Journey, Result
 from demo.table import TOO_FEW, rate_rows, verdict
-from demo.words import counted
+from lib.words import counted
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff;

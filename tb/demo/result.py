@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lib.golden import Check
+
 HOST_LATENCY = "host read latency"
 """Key of `Result.device`."""
 
@@ -131,15 +133,6 @@ class Ceiling:
     wire_up: float
     wire_down: float
     mpps: float
-
-
-@dataclass(frozen=True)
-class Check:
-    """A comparison with the golden model, or another rule that the run had to keep."""
-
-    name: str
-    passed: bool
-    detail: str
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from demo import capture
 from demo.loopback import LoopbackDevice
 from demo.progress import PROGRESS, ProgressView
 from demo.result import Result, load_result
-from demo.words import reason
 from lib.paths import BUILD
 from lib.sim import SimulationFailed, choose_seed, simulate
+from lib.words import reason
 from virtio_rtl.config import DeviceConfig
 
 FOLDER = BUILD / "demo"

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from demo.result import HOST_LATENCY, Check, Journey, Result
+from demo.result import HOST_LATENCY, Journey, Result
+from lib.golden import Check
 
 TOO_FEW = "too few frames for a rate"
 

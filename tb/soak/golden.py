@@ -14,7 +14,8 @@ from demo.progress import ProgressWriter
 from lib.sim import params
 from soak.case import load_cases
 from soak.configs import soak_config
-from soak.traffic import CaseFailed, SoakSystem, run_case
+from soak.system import SoakSystem
+from soak.traffic import CaseFailed, run_case
 
 
 @cocotb.test()

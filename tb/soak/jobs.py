@@ -17,8 +17,8 @@ from rich.console import Console
 
 from bench.progress import ProgressBoard
 from demo.progress import PROGRESS
-from demo.words import reason
 from lib.paths import BUILD
+from lib.words import reason
 
 __all__ = ["Job", "deal", "run_jobs"]
 

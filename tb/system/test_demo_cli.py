@@ -244,6 +244,8 @@ def test_whole_demo(tmp_path):
     assert capture.load(output / "received.pcap", CONFIG).frames == frames
     result = load_result(output / "result.json")
     assert result.passed
+    note = f" ({len(frames)} of the capture and the lone one)"
+    assert result.checks[0].detail == f"{len(frames) + 1} frames{note}"
     assert result.seed == 5
     assert result.flood.frames == len(frames)
     assert {journey.title for journey in result.journeys} == {"transmit", "receive"}

@@ -1,4 +1,4 @@
-"""The demo's parts: comparison with the golden model, ceiling, tables, report, hop timer."""
+"""The demo's parts: ceiling, tables, report, hop timer."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from demo import figures, report, simulation
 from demo.ceiling import ceiling, link_gbps, raw_gbps
 from demo.cli import app
 from demo.flow import feature_names
-from demo.golden import Rings, Twin, compare
 from demo.hop_timer import HopTimer
 from demo.progress import PROGRESS, ProgressView, ProgressWriter
 from demo.result import (
-    Check,
     Crossing,
     Flood,
     Hop,
@@ -33,150 +31,11 @@ from demo.result import (
 )
 from demo.steady import Arrival, steady
 from demo.table import rate_rows, show
-from demo.words import counted, reason
+from lib.golden import Check
 from lib.sim import SimulationFailed, params, simulate
 from lib.streams import reset, start_clock
-from virtio_model.device.make import make_device_queue
-from virtio_model.device.net import GoldenNet
-from virtio_model.memory import Allocator, GuestMemory
-from virtio_model.spec.features import Feature, mask
+from lib.words import counted, reason
 from virtio_rtl.config import named_config
-
-# Comparison: the golden device plays the RTL, then mistakes are made on purpose.
-
-SIZE = 1 << 18
-BASE = 1 << 32
-SPLIT = mask([Feature.VERSION_1, Feature.INDIRECT_DESC])
-PACKED = SPLIT | mask([Feature.RING_PACKED])
-
-
-class Played:
-    """A run whose device is a second golden model, and what it left for the comparison."""
-
-    def __init__(self, seed: int, frames: int = 40, ring: int = 16, features: int = PACKED) -> None:
-        draw = random.Random(seed)
-        self.frames = [draw.randbytes(draw.randint(14, 700)) for _ in range(frames)]
-        memory = GuestMemory(SIZE, BASE)
-        self.rings = rings = Rings(memory, Allocator(memory), ring, features, seed)
-        self.twin = Twin(rings, SIZE, seed)
-        rx, tx = (make_device_queue(memory, queue, features) for queue in (rings.rx, rings.tx))
-        device = GoldenNet(memory, rx, tx)
-        self.port: list[bytes] = []
-        sent = received = 0
-        waiting: list[bytes] = []
-        while received < frames:
-            while rings.rx.free_slots:
-                rings.post(1024)
-            while sent < frames and rings.tx.free_slots and draw.random() < 0.8:
-                rings.send(self.frames, sent)
-                sent += 1
-            # Like the RTL: what is received may be ahead of what is reaped.
-            out = device.process_tx(draw.randint(0, 9))
-            self.port += out
-            waiting += out
-            for _ in range(draw.randint(0, 9)):
-                if waiting and device.receive(waiting[0]):
-                    waiting.pop(0)
-            if draw.random() < 0.5:
-                rings.reap()
-            while rings.receive() is not None:
-                received += 1
-        rings.reap()
-
-    def checks(self) -> dict[str, Check]:
-        """Replay and compare."""
-        self.twin.replay(self.rings.journal, self.frames)
-        return {
-            check.name: check for check in compare(self.rings, self.twin, self.frames, self.port)
-        }
-
-    def failing(self) -> set[str]:
-        """Return the names of the checks that fail."""
-        return {name for name, check in self.checks().items() if not check.passed}
-
-
-@pytest.mark.parametrize("features", [PACKED, SPLIT, SPLIT | mask([Feature.EVENT_IDX])])
-@pytest.mark.parametrize("seed", range(8))
-def test_a_good_run_is_the_same(seed, features):
-    """A device that does all right passes, whatever the timing and the ring format."""
-    checks = Played(seed, features=features).checks()
-    assert all(check.passed for check in checks.values()), checks
-    assert checks["frames received"].detail == "40 frames"
-    entry = "descriptors" if features == PACKED else "elements"
-    assert checks[f"used {entry}, receive"].detail == f"40 {entry}"
-
-
-def test_a_changed_frame_at_the_port_is_found():
-    """One byte is enough."""
-    run = Played(1)
-    run.port[7] = run.port[7][:-1] + b"?"
-    assert run.failing() == {"frames at the port"}
-
-
-def test_a_lost_frame_is_found():
-    """Frames and headers are counted."""
-    run = Played(2)
-    run.rings.journal.received.pop(5)
-    assert run.failing() == {"frames received", "packet headers"}
-
-
-def test_a_wrong_header_is_found():
-    """Headers are compared in all fields."""
-    run = Played(3)
-    got = run.rings.journal.received[4]
-    run.rings.journal.received[4] = replace(got, header=replace(got.header, hdr_len=14))
-    assert run.failing() == {"packet headers"}
-
-
-def test_a_wrong_used_descriptor_is_found():
-    """Used descriptors are compared bit for bit."""
-    run = Played(4)
-    address, entry = run.rings.journal.used["transmit"][11]
-    run.rings.journal.used["transmit"][11] = (address, entry[:8] + b"\1" + entry[9:])
-    assert run.failing() == {"used descriptors, transmit"}
-
-
-def test_used_descriptors_out_of_order_are_found():
-    """So is their order."""
-    run = Played(5)
-    used = run.rings.journal.used["receive"]
-    used[3], used[4] = used[4], used[3]
-    assert run.failing() == {"used descriptors, receive"}
-
-
-def test_a_wrong_used_element_is_found():
-    """The same for split rings: elements, their order, and idx behind them."""
-    run = Played(4, features=SPLIT)
-    used = run.rings.journal.used
-    address, entry = used["transmit"][11]
-    used["transmit"][11] = (address, entry[:4] + b"\1" + entry[5:])
-    used["receive"][3], used["receive"][4] = used["receive"][4], used["receive"][3]
-    assert run.failing() == {"used elements, transmit", "used elements, receive"}
-    run = Played(4, features=SPLIT)
-    run.rings.memory.write_u16(run.rings.rx.device_addr + 2, 41)
-    assert run.failing() == {"guest memory"}
-
-
-def test_event_suppression_is_not_compared():
-    """When notifications are wanted is a matter of timing; all else in the rings is not."""
-    for features, places in ((PACKED, (0, 1, 2, 3)), (SPLIT, (0, 1, 4 + 2 * 16, 5 + 2 * 16))):
-        run = Played(5, features=features)
-        for place in places:
-            run.rings.memory.write(run.rings.tx.driver_addr + place, b"\x77")
-        for place in (0, 1, 2, 3) if features == PACKED else (0, 1, 4 + 8 * 16):
-            run.rings.memory.write(run.rings.tx.device_addr + place, b"\x77")
-        assert run.failing() == set()
-
-
-def test_a_stray_write_is_found():
-    """A byte anywhere in guest memory that the golden model would not write."""
-    run = Played(6)
-    memory = run.rings.memory
-    memory.write(memory.end - 100, b"\1")
-    checks = run.checks()
-    assert not checks["guest memory"].passed
-    assert f"{memory.end - 100:#x}" in checks["guest memory"].detail
-
 
 # Ceiling
 
@@ -384,14 +243,6 @@ def test_words():
     assert [counted(n, "frame") for n in (0, 1, 2000)] == ["0 frames", "1 frame", "2,000 frames"]
     assert reason("odd\nmore") == "odd"
     assert reason("") == "no reason given"
-
-
-def test_lone_frame_is_counted_apart():
-    """The lone packet is no part of the capture, and the comparison says so."""
-    run = Played(1)
-    run.twin.replay(run.rings.journal, run.frames)
-    checks = compare(run.rings, run.twin, run.frames, run.port, lone=1)
-    assert checks[0].detail == "40 frames (39 of the capture and the lone one)"
 
 
 def test_progress_reaches_the_terminal(tmp_path, monkeypatch):

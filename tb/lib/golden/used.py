@@ -21,12 +21,16 @@ __all__ = ["UsedEntry", "UsedTap"]
 
 
 class UsedEntry(NamedTuple):
-    """A used element or descriptor: its place in the ring, and what it says."""
+    """A used element or descriptor, every bit of it, and its place in the ring.
+
+    address, flags: of a descriptor. A driver ignores the address.
+    """
 
     place: int
     id: int
     length: int
-    flags: int
+    flags: int = 0
+    address: int = 0
 
 
 class UsedTap:
@@ -64,7 +68,8 @@ class UsedTap:
         place, size = (address - self._start) // PACKED_DESC_SIZE, PACKED_DESC_SIZE
         for at in range(0, len(data), size):
             used = PackedDescriptor.decode(bytes(data[at : at + size]))
-            self.entries.append(UsedEntry(place + at // size, used.id, used.len, used.flags))
+            entry = UsedEntry(place + at // size, used.id, used.len, used.flags, used.addr)
+            self.entries.append(entry)
 
     def _wrote_split(self, start: int, length: int) -> None:
         first = used_entry_offset(0, self._size)
@@ -83,5 +88,5 @@ class UsedTap:
                 self._written.discard(place)
                 at = self._start + used_entry_offset(position, self._size)
                 used = UsedElement.decode(self._memory.read(at, USED_ELEM_SIZE))
-                self.entries.append(UsedEntry(position, used.id, used.len, 0))
+                self.entries.append(UsedEntry(position, used.id, used.len))
         self._index = index

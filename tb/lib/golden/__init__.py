@@ -1,0 +1,13 @@
+"""A run once more on the golden device, and the comparison bit for bit.
+
+What the drivers did is journalled while the RTL runs (`driver`). Replayed on a copy of memory with
+the golden net device in the place of the RTL (`twin`), the same buffers lie at the same addresses,
+so that everything can be compared (`compare`): frames, headers, used entries in their order, and in
+the end the whole of guest memory.
+"""
+
+from lib.golden.compare import Check, compare
+from lib.golden.driver import RX, TX, Journal, PairDriver, QueueMaker
+from lib.golden.twin import Twin
+
+__all__ = ["RX", "TX", "Check", "Journal", "PairDriver", "QueueMaker", "Twin", "compare"]
