@@ -21,7 +21,8 @@ from .types.axis import AXIStream
 from .types.dma import DMAError
 from .types.events import HopEvents
 from .types.tlp import FlowControlLimits, tlp_stream
-from .virtqueue.engine import LOOKUPS, WRITE_CLIENTS, VirtqueueEngine, read_clients
+from .virtqueue.clients import LOOKUPS, WRITE_CLIENTS, read_clients
+from .virtqueue.engine import VirtqueueEngine
 
 __all__ = ["COUNTERS", "DEVICE_CONFIG_BYTES", "VirtioDevice"]
 

@@ -27,7 +27,8 @@ from virtio_rtl.types.virtqueue import (
     RingFeatures,
     WritableRequest,
 )
-from virtio_rtl.virtqueue.engine import LOOKUPS, WRITE_CLIENTS, VirtqueueEngine, read_clients
+from virtio_rtl.virtqueue.clients import LOOKUPS, WRITE_CLIENTS, read_clients
+from virtio_rtl.virtqueue.engine import VirtqueueEngine
 
 MAX_PACKET = 9030
 

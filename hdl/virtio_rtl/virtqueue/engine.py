@@ -5,16 +5,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import DeviceConfig
-from ..types.dma import ReadRequest, WriteRequest
 from ..types.events import HopEvents
 from ..types.packet import packet_stream
-from ..types.virtqueue import (
-    Doorbell,
-    InterruptRequest,
-    QueueLookup,
-    RingFeatures,
-    WritableRequest,
-)
+from ..types.virtqueue import Doorbell, InterruptRequest, RingFeatures, WritableRequest
+from .clients import Clients, client_ports, read_clients
 from .event import EventCheck
 from .fetch import Fetch
 from .gather import Gather
@@ -25,30 +19,11 @@ from .service import Service
 from .used import Used
 from .walk_jump import JumpReads
 
-__all__ = ["LOOKUPS", "WRITE_CLIENTS", "VirtqueueEngine", "read_clients"]
-
-WRITE_CLIENTS = ("payload", "used", "suppression")
-"""Clients of the write engine, by number."""
-
-LOOKUPS = ("issue", "receive", "walk_receive", "walk_transmit", "used", "used_write", "event")
-"""Readers of the queue table, by number."""
+__all__ = ["VirtqueueEngine"]
 
 _RECEIVE, _TRANSMIT = 0, 1
 _STILL = 15
 """Cycles for which everything must have been idle."""
-
-
-def read_clients(config: DeviceConfig) -> tuple[str, ...]:
-    """Clients of the read engine, by number.
-
-    "ring": available rings of split virtqueues, or packed descriptors that are read again.
-    """
-    clients = ["descriptors", "ring", "payload", "events"]
-    if config.indirect:
-        clients += ["receive_tables", "transmit_tables"]
-        if "split" in config.rings:
-            clients.append("jumps")
-    return tuple(clients)
 
 
 class VirtqueueEngine(wiring.Component):
@@ -76,9 +51,9 @@ class VirtqueueEngine(wiring.Component):
     doorbell : stream of ``Doorbell``
     enabled_queue : stream of 16 bits
         A virtqueue that was enabled after DRIVER_OK: looked at once, as by a doorbell.
-    lookup_{i} : ``QueueLookup``, see ``LOOKUPS``
-    read_request_{i}, read_packet_{i} : clients of the read engine, see ``read_clients``
-    write_request_{i}, write_packet_{i}, write_done_{i} : see ``WRITE_CLIENTS``
+    lookup_{i} : ``QueueLookup``, see ``clients.LOOKUPS``
+    read_request_{i}, read_packet_{i} : clients of the read engine, see ``clients.read_clients``
+    write_request_{i}, write_packet_{i}, write_done_{i} : see ``clients.WRITE_CLIENTS``
     readable : packet_stream(width, pair_bits), what drivers sent
     wanted : stream of ``WritableRequest``; writable : packet_stream(width), what drivers get
     interrupt : stream of ``InterruptRequest``
@@ -135,16 +110,7 @@ class VirtqueueEngine(wiring.Component):
             "forget_queue": In(16),
             "events": Out(HopEvents),
         }
-        for i in range(len(LOOKUPS)):
-            members[f"lookup_{i}"] = Out(QueueLookup())
-        for i in range(len(read_clients(config))):
-            members[f"read_request_{i}"] = Out(stream.Signature(ReadRequest))
-            members[f"read_packet_{i}"] = In(packet_stream(width))
-        for i in range(len(WRITE_CLIENTS)):
-            members[f"write_request_{i}"] = Out(stream.Signature(WriteRequest))
-            members[f"write_packet_{i}"] = Out(packet_stream(width))
-            members[f"write_done_{i}"] = In(stream.Signature(unsigned(1)))
-        super().__init__(members)
+        super().__init__(members | client_ports(config))
 
     def elaborate(self, platform):
         m = Module()
@@ -184,19 +150,7 @@ class VirtqueueEngine(wiring.Component):
         def join(ours, theirs):
             wiring.connect(m, wiring.flipped(ours), theirs)
 
-        def read_client(name, request, packet):
-            number = read_clients(config).index(name)
-            join(getattr(self, f"read_request_{number}"), request)
-            join(getattr(self, f"read_packet_{number}"), packet)
-
-        def write_client(name, request, packet, done):
-            number = WRITE_CLIENTS.index(name)
-            join(getattr(self, f"write_request_{number}"), request)
-            join(getattr(self, f"write_packet_{number}"), packet)
-            join(getattr(self, f"write_done_{number}"), done)
-
-        def lookup(name, port):
-            join(getattr(self, f"lookup_{LOOKUPS.index(name)}"), port)
+        clients = Clients(m, self)
 
         # Doorbell to fetch.
         m.d.comb += [
@@ -211,11 +165,11 @@ class VirtqueueEngine(wiring.Component):
         wiring.connect(m, fetch.rearm_0, scheduler.rearm_0)
         wiring.connect(m, fetch.rearm_1, scheduler.rearm_1)
         wiring.connect(m, scheduler.work, fetch.work)
-        read_client("descriptors", fetch.read_request, fetch.read_packet)
-        read_client("ring", fetch.ring_request, fetch.ring_packet)
-        write_client("suppression", fetch.write_request, fetch.write_packet, fetch.write_done)
-        lookup("issue", fetch.lookup_issue)
-        lookup("receive", fetch.lookup_receive)
+        clients.read("descriptors", fetch.read_request, fetch.read_packet)
+        clients.read("ring", fetch.ring_request, fetch.ring_packet)
+        clients.write("suppression", fetch.write_request, fetch.write_packet, fetch.write_done)
+        clients.lookup("issue", fetch.lookup_issue)
+        clients.lookup("receive", fetch.lookup_receive)
 
         # Walkers with their read-ahead stores, one of each per path.
         for path, walk in enumerate(walks):
@@ -233,12 +187,12 @@ class VirtqueueEngine(wiring.Component):
                 walk.pause.eq(self.pause),
             ]
             wiring.connect(m, walk.rearm, getattr(scheduler, f"rearm_{2 + path}"))
-            lookup(f"walk_{name}", walk.lookup)
+            clients.lookup(f"walk_{name}", walk.lookup)
             if config.indirect:
-                read_client(f"{name}_tables", walk.table_request, walk.table_packet)
+                clients.read(f"{name}_tables", walk.table_request, walk.table_packet)
         if "jumps" in read_clients(config):
             m.submodules.jumps = jumps = JumpReads(width, paths)
-            read_client("jumps", jumps.read_request, jumps.read_packet)
+            clients.read("jumps", jumps.read_request, jumps.read_packet)
             for path, walk in enumerate(walks):
                 wiring.connect(m, walk.jump_request, getattr(jumps, f"request_{path}"))
                 wiring.connect(m, getattr(jumps, f"answer_{path}"), walk.jump_answer)
@@ -254,7 +208,7 @@ class VirtqueueEngine(wiring.Component):
         wiring.connect(m, transmit.result, service.result)
         wiring.connect(m, transmit.segment, gather.segment)
         wiring.connect(m, transmit.buffer, gather.buffer)
-        read_client("payload", gather.request, gather.packet)
+        clients.read("payload", gather.request, gather.packet)
         join(self.readable, gather.readable)
 
         # Receive: the device asks for buffers.
@@ -265,17 +219,17 @@ class VirtqueueEngine(wiring.Component):
         wiring.connect(m, receive.buffer, scatter.buffer)
         join(self.wanted, scatter.wanted)
         join(self.writable, scatter.packet)
-        write_client("payload", scatter.request, scatter.write_packet, scatter.done)
+        clients.write("payload", scatter.request, scatter.write_packet, scatter.done)
 
         # Used buffers, event suppression, interrupt.
         wiring.connect(m, scatter.completion, used.completion_0)
         wiring.connect(m, gather.completion, used.completion_1)
-        write_client("used", used.request, used.packet, used.done)
-        lookup("used", used.lookup)
-        lookup("used_write", used.lookup_write)
+        clients.write("used", used.request, used.packet, used.done)
+        clients.lookup("used", used.lookup)
+        clients.lookup("used_write", used.lookup_write)
         wiring.connect(m, used.written, event.written)
-        read_client("events", event.request, event.packet)
-        lookup("event", event.lookup)
+        clients.read("events", event.request, event.packet)
+        clients.lookup("event", event.lookup)
         join(self.interrupt, event.interrupt)
 
         self._rest(m, walks, scheduler, fetch, gather, scatter, used, event)
