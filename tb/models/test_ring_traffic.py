@@ -10,6 +10,7 @@ from ring_rig import Rig
 from virtio_model.driver.free_list import FreePolicy
 from virtio_model.errors import QueueFull
 from virtio_model.memory import GuestMemory
+from virtio_model.rings.split import used_event_offset
 
 LENGTHS = st.lists(st.integers(1, 40), max_size=5)
 STEPS = st.lists(
@@ -128,11 +129,15 @@ class EagerMemory(GuestMemory):
                 self.seen.append((chain, chain.read_all(self)))
 
 
-@pytest.mark.parametrize("size", [1, 2, 16])
+@pytest.mark.parametrize(
+    ("packed", "size"),
+    [(True, 1), (True, 2), (True, 3), (True, 7), (True, 16), (True, 100)]
+    + [(False, 1), (False, 2), (False, 16)],
+)
 @pytest.mark.parametrize("indirect", [False, True])
-def test_device_never_sees_a_partial_split_chain(size: int, indirect: bool) -> None:
+def test_device_never_sees_a_partial_chain(packed: bool, size: int, indirect: bool) -> None:
     """Between any two writes of the driver the device sees all of a chain or nothing."""
-    rig = Rig(size, packed=False, seed=size)
+    rig = Rig(size, packed=packed, seed=size)
     memory = rig.memory
     memory.__class__ = EagerMemory
     assert isinstance(memory, EagerMemory)
@@ -190,3 +195,46 @@ def test_free_list_policies(policy: FreePolicy) -> None:
         assert len({tuple(lap) for lap in laps}) == 3
     else:
         assert laps == ([up, down, up] if policy == "linux" else [up, up, up])
+
+
+@pytest.mark.parametrize("event_idx", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+def test_interrupts(packed: bool, event_idx: bool) -> None:
+    """Used buffer notifications on and off, with the race on enabling."""
+    rig = Rig(3 if packed else 4, packed=packed, event_idx=event_idx, drawn=packed)
+    for _ in range(7):
+        rig.driver.disable_interrupts()
+        rig.add([], [1])
+        rig.take()
+        rig.complete()
+        assert not rig.device.should_interrupt()
+        assert rig.driver.enable_interrupts(), "a used buffer waits already"
+        rig.poll()
+        assert not rig.driver.enable_interrupts()
+        rig.add([], [1])
+        rig.take()
+        rig.complete()
+        assert rig.device.should_interrupt()
+        assert not rig.device.should_interrupt(), "nothing new was used"
+        rig.poll()
+        if packed:
+            continue
+        if not event_idx:
+            used_event = rig.driver.driver_addr + used_event_offset(4)
+            assert rig.memory.read_u16(used_event) == 0, "it means nothing, and is left alone"
+        flags = rig.memory.read_u16(rig.driver.driver_addr)
+        assert flags in ((0,) if event_idx else (0, 1))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_interrupt_after_several(packed: bool) -> None:
+    """An event can name a descriptor or an element further on."""
+    rig = Rig(4, packed=packed, event_idx=True, drawn=packed)
+    rig.driver.enable_interrupts(after=2)
+    fired = []
+    for _ in range(4):
+        rig.add([], [1])
+        rig.take()
+        rig.complete()
+        fired.append(rig.device.should_interrupt())
+    assert fired == [False, False, True, False]

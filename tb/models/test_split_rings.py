@@ -21,7 +21,6 @@ from virtio_model.rings.split import (
     moved,
     need_event,
     used_entry_offset,
-    used_event_offset,
 )
 
 NEXT, WRITE, INDIRECT = int(DescFlags.NEXT), int(DescFlags.WRITE), int(DescFlags.INDIRECT)
@@ -246,45 +245,6 @@ def test_kicks_follow_the_formula(adds: list[int], events: st.DataObject) -> Non
             rig.take()
             rig.complete()
             rig.poll()
-
-
-@pytest.mark.parametrize("event_idx", [False, True])
-def test_interrupts(event_idx: bool) -> None:
-    """Used buffer notifications on and off, with the race on enabling."""
-    rig = split(4, event_idx=event_idx)
-    for _ in range(7):
-        rig.driver.disable_interrupts()
-        rig.add([], [1])
-        rig.take()
-        rig.complete()
-        assert not rig.device.should_interrupt()
-        assert rig.driver.enable_interrupts(), "a used buffer waits already"
-        rig.poll()
-        assert not rig.driver.enable_interrupts()
-        rig.add([], [1])
-        rig.take()
-        rig.complete()
-        assert rig.device.should_interrupt()
-        assert not rig.device.should_interrupt(), "nothing new was used"
-        rig.poll()
-        if not event_idx:
-            used_event = rig.driver.driver_addr + used_event_offset(4)
-            assert rig.memory.read_u16(used_event) == 0, "it means nothing, and is left alone"
-        flags = rig.memory.read_u16(rig.driver.driver_addr)
-        assert flags in ((0,) if event_idx else (0, 1))
-
-
-def test_interrupt_after_several() -> None:
-    """used_event can name an element further on."""
-    rig = split(4, event_idx=True)
-    rig.driver.enable_interrupts(after=2)
-    fired = []
-    for _ in range(4):
-        rig.add([], [1])
-        rig.take()
-        rig.complete()
-        fired.append(rig.device.should_interrupt())
-    assert fired == [False, False, True, False]
 
 
 def test_notification_data_is_the_available_index() -> None:
