@@ -1,4 +1,4 @@
-"""PackedFetch: fetches that are read again, chains that a driver does not finish."""
+"""PackedFetch: fetches that are read again, chains that do not come to their end."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ async def a_head_in_the_next_line_proves_nothing(dut: Any) -> None:
 async def a_chain_without_an_end_is_reported(dut: Any) -> None:
     """The head says that more follows, and nothing does: one error, a buffer that is in error.
 
-    The walker gets an end of that chain, so that it need not wait; another virtqueue works on.
+    The walker gets an end of that chain, so that it need not wait, with the id that the last
+    descriptor had; another virtqueue works on.
     """
     rig = Rig(dut, [100, 4 * params().batch], stall=0.0, held=True)
     await rig.start()
@@ -75,14 +76,14 @@ async def a_chain_without_an_end_is_reported(dut: Any) -> None:
     # A ring whose first chain, made by hand, has three of four descriptors.
     for slot in range(3):
         flags = (AVAIL | NEXT).to_bytes(2, "little")
-        driver.put(slot, 0, bytes(14) + flags)
+        driver.put(slot, 0, bytes(12) + (7 + slot).to_bytes(2, "little") + flags)
     driver.expected.append([{} for _ in range(4)])
     rig.check_chains = False
     driver.kick()
     await until(dut, lambda: rig.failed.count == 1, 400)
     await until(dut, lambda: rig.committed[1] == 4, 50)
     ends = unpack(Descriptor, rig.store[1][3])
-    assert (ends.next, ends.indirect, ends.length) == (0, 1, 0)
+    assert (ends.next, ends.indirect, ends.length, ends.id) == (0, 1, 0, 9)
     other = rig.drivers[0]
     other.add_now(2)
     other.kick()
@@ -109,6 +110,94 @@ async def a_lone_buffer_does_not_wait_for_the_rest(dut: Any) -> None:
     await until(dut, lambda: len(came.cycles) == beats, 50)
 
 
+def boundary(rig: Rig, slot: int) -> int:
+    """First slot, from this one on, in which a fetch of virtqueue 1 begins."""
+    place = rig.guest.configs[1]["descriptor_area"] // 16
+    return slot + -(place + slot) % rig.batch
+
+
+async def works_on(rig: Rig) -> None:
+    """Another virtqueue delivers what it gets."""
+    driver, before = rig.drivers[0], rig.delivered[0]
+    for length in (2, 1, 1):
+        await driver.add(length)
+    await until(rig.dut, lambda: rig.delivered[0] == before + 3, 3000)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(fails=["the next fetch", "a later fetch", "a second look"])
+async def a_failed_read_ends_a_chain_that_the_walker_is_in(dut: Any, fails: str) -> None:
+    """A chain of which the walker has the beginning, and whose rest cannot be read, ends.
+
+    One error, and a descriptor in error with the chain's id; nothing is read of that virtqueue
+    any more, and another one works on.
+    """
+    rig = Rig(dut, [100, 256], stall=0.0, slow=False)
+    await rig.start()
+    driver = rig.drivers[1]
+    area = rig.guest.configs[1]["descriptor_area"]
+    singles = boundary(rig, 4) - 2  # the chain has two descriptors in the first fetch
+    least = rig.depth - 2 * rig.batch + 1  # that the walker gets before the chain is whole
+    failing = boundary(rig, singles + least if fails == "the next fetch" else 180)
+    for _ in range(singles):
+        driver.add_now(1)
+    driver.add_now(240)
+    chain = driver.expected[-1]
+    ending = {**chain[0], "address": 0, "length": 0, "next": 0, "write": 0, "indirect": 1}
+    failed: list[int] = []
+
+    def fail(address: int) -> bool:
+        slot = (address - area) // 16
+        if address >> 24 != 2 or slot < failing:
+            return False
+        if not failed:
+            chain[slot - singles :] = [ending]
+        failed.append(slot)
+        return True
+
+    client = rig.ring_reads if fails == "a second look" else rig.reads
+    client.fail = fail
+    driver.kick()
+    await until(dut, lambda: rig.delivered[1] == singles + 1, 4000)
+    assert failed[0] == failing or fails == "a second look"
+    await until(dut, lambda: dut.idle.value == 1, 500)
+    rig.guest.reads.clear()
+    rig.ring(1)
+    await works_on(rig)
+    assert all(queue == 0 for queue, _, _ in rig.guest.reads)
+    assert rig.failed.count == 1
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_failed_read_leaves_a_chain_for_the_next_doorbell(dut: Any) -> None:
+    """Of a chain that the walker has nothing of, nothing is lost; a longer one went before it."""
+    rig = Rig(dut, [100, 256], stall=0.0, slow=False)
+    await rig.start()
+    driver = rig.drivers[1]
+    area = rig.guest.configs[1]["descriptor_area"]
+    edge = boundary(rig, rig.depth)
+    driver.add_now(edge - 2)
+    driver.add_now(20)
+    failing, hits = True, 0
+
+    def fail(address: int) -> bool:
+        nonlocal hits
+        hit = failing and address == area + 16 * edge
+        hits += hit
+        return hit
+
+    rig.reads.fail = fail
+    driver.kick()
+    await until(dut, lambda: rig.failed.count, 4000)
+    await works_on(rig)
+    await until(dut, lambda: dut.idle.value == 1, 500)
+    assert rig.delivered[1] == 1
+    failing = False
+    rig.ring(1)  # a driver that had been asked for no doorbells may still send one
+    await until(dut, lambda: rig.delivered[1] == 2, 1000)
+    assert rig.failed.count == hits  # of two looks if a doorbell came late
+
+
 @pytest.mark.parametrize("width", [64, 128, 256, 512])
 def test_packed_fetch_again(width: int) -> None:
     batch, depth = 16, 128
@@ -116,5 +205,21 @@ def test_packed_fetch_again(width: int) -> None:
         Fetch(width, 4, 2, batch, depth, rings=("packed",)),
         module=__name__,
         name=f"packed_fetch_again_{width}",
+        params={"width": width, "batch": batch, "depth": depth},
+    )
+
+
+@pytest.mark.parametrize("width", [64, 256])
+def test_packed_fetch_small_store(width: int) -> None:
+    """Room for two fetches: every chain that leaves a fetch is handed over in parts."""
+    batch, depth = 16, 32
+    simulate(
+        Fetch(width, 4, 2, batch, depth, rings=("packed",)),
+        module=__name__,
+        name=f"packed_fetch_small_store_{width}",
+        testcase=[
+            "a_chain_without_an_end_is_reported",
+            "a_failed_read_ends_a_chain_that_the_walker_is_in",
+        ],
         params={"width": width, "batch": batch, "depth": depth},
     )

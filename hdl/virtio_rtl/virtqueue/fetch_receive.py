@@ -32,8 +32,10 @@ class FetchReceive(wiring.Component):
 
     Only whole chains are committed to the walker, unless a chain is about to fill the store. A
     chain whose next descriptor is not available, although its head was when the fetch was issued,
-    breaks a rule: it is ended with an indirect descriptor without a table, an error to the walker,
-    and the virtqueue is not read any more.
+    breaks a rule. It is ended with an indirect descriptor without a table, an error to the walker,
+    and the virtqueue is not read any more. A failed read, after which nothing is read before a
+    doorbell, does the same to a chain that the walker has begun. The id there is the last one read
+    (a chain's own stands in its last descriptor [virtio 1.4 §2.8.6]); it takes a slot more.
 
     Parameters
     ----------
@@ -139,12 +141,10 @@ class FetchReceive(wiring.Component):
             source.skip.eq(ended | ~wanted),
             self.write_queue.eq(fetch.queue),
             self.write_pointer.eq(now.pointer),
-            self.write_descriptor.address.eq(descriptor.address),
-            self.write_descriptor.length.eq(descriptor.length),
-            self.write_descriptor.id.eq(descriptor.id),
-            self.write_descriptor.next.eq(descriptor.next),
-            self.write_descriptor.write.eq(descriptor.write),
-            self.write_descriptor.indirect.eq(descriptor.indirect),
+            *(
+                getattr(self.write_descriptor, name).eq(getattr(descriptor, name))
+                for name in ("address", "length", "id", "next", "write", "indirect")
+            ),
             self.rearm.payload.eq(fetch.queue),
             self.committed.payload.eq(fetch.queue),
         ]
@@ -152,13 +152,15 @@ class FetchReceive(wiring.Component):
         # The part of a chain that a speculative fetch brought is believed only with a later head.
         stale = fetch.speculative & state.chain_open & ~heads & ~received_error
         # Its head was available before the fetch was issued.
-        missing = ~fetch.speculative & state.chain_open & (good == 0) & ~received_error & ~broken
+        missing = ~fetch.speculative & state.chain_open & (good == 0)
+        breaks = Mux(received_error, state.parted, missing) & ~broken
         crowded = uncommitted > self.depth - 2 * self.batch
         commits = ends_chain | crowded
         result = data.View(layout, Signal(layout))
         m.d.comb += [
             result.eq(now),
             result.committed.eq(Mux(crowded, now.pointer, now.committed)),
+            result.parted.eq(now.parted | (crowded & now.chain_open)),
             # A chain that has begun must be there: if it is not, a second look makes sure.
             result.more.eq((~ended | now.chain_open) & ~received_error),
         ]
@@ -188,7 +190,8 @@ class FetchReceive(wiring.Component):
                 now.chain_open.eq(~ends),
             ]
             with m.If(ends):
-                m.d.sync += [ends_chain.eq(1), now.committed.eq(now.pointer + 1)]
+                m.d.sync += [ends_chain.eq(1), now.parted.eq(0)]
+                m.d.sync += now.committed.eq(now.pointer + 1)
 
         m.d.comb += [sweep.clear.eq(self.forget), sweep.row.eq(self.forget_queue)]
         with m.FSM(name="fetch_receive") as fsm:
@@ -215,7 +218,7 @@ class FetchReceive(wiring.Component):
                     with m.If(wanted & available & ~ended):
                         m.d.comb += self.write_en.eq(1)
                         one_more(ends=~descriptor.next)
-                        m.d.sync += now.index.eq(now.index + 1)
+                        m.d.sync += [now.index.eq(now.index + 1), now.id.eq(descriptor.id)]
                         with m.If(now.index == last_slot):
                             m.d.sync += [now.index.eq(0), now.wrapped.eq(~now.wrapped)]
                         with m.If(~now.chain_open & in_first_line):
@@ -238,14 +241,14 @@ class FetchReceive(wiring.Component):
                     m.next = "IDLE"
                 with m.Elif(stale):
                     m.next = "REPAIR"
-                with m.Elif(missing):
+                with m.Elif(breaks):
                     m.next = "BREAK"
                 with m.Else():
                     m.d.comb += [
                         states_write.en.eq(1),
                         self.commit_en.eq(commits),
                         self.committed.valid.eq(commits),
-                        self.failed.eq(received_error),
+                        self.failed.eq(received_error & ~broken),
                     ]
                     with m.If(commits & ~self.committed.ready):
                         m.next = "ANNOUNCE"
@@ -266,8 +269,8 @@ class FetchReceive(wiring.Component):
             with m.State("BREAK"):
                 m.d.comb += [
                     self.write_en.eq(1),
-                    self.write_descriptor.eq(0),
-                    self.write_descriptor.indirect.eq(1),
+                    self.write_descriptor.eq(Descriptor.const({"indirect": 1})),
+                    self.write_descriptor.id.eq(now.id),
                     self.failed.eq(1),
                 ]
                 one_more(ends=Const(1))
@@ -292,9 +295,6 @@ class FetchReceive(wiring.Component):
             states_write.data.eq(result),
         ]
         with m.If(sweep.busy):
-            m.d.comb += [
-                states_write.addr.eq(sweep.address),
-                states_write.data.eq(0),
-                states_write.en.eq(1),
-            ]
+            m.d.comb += [states_write.addr.eq(sweep.address), states_write.data.eq(0)]
+            m.d.comb += states_write.en.eq(1)
         return m

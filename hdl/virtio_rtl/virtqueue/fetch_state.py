@@ -11,8 +11,9 @@ def receive_state(pointer_bits: int) -> data.StructLayout:
     ``index`` and ``wrapped`` (the wrap counter, inverted, so that 0 is its reset value) name the
     next ring slot whose descriptor has not been received, ``pointer`` its place in the read-ahead
     store. ``epoch`` changes with every rewind. ``more``: the last fetch found nothing but
-    available descriptors; ``streak``: how often in a row, saturated at 3. ``halted``: the driver
-    has left a chain unfinished; nothing is read any more until a reset.
+    available descriptors; ``streak``: how often in a row, saturated at 3. ``chain_open``: the last
+    descriptor received goes on, ``parted``: and the walker has the beginning of its chain; ``id``:
+    its id. ``halted``: a chain was ended in error; nothing is read any more until a reset.
     """
     return data.StructLayout(
         {
@@ -24,6 +25,8 @@ def receive_state(pointer_bits: int) -> data.StructLayout:
             "more": 1,
             "streak": 2,
             "chain_open": 1,
+            "parted": 1,
+            "id": 16,
             "halted": 1,
         }
     )
