@@ -44,7 +44,8 @@ MESSAGE_ADDRESS = 0xFEE0_0000
 def small_config(name: str) -> DeviceConfig:
     """A named configuration with small memories: corners come sooner, models build faster."""
     config = named_config(name)
-    return replace(config, read_tags=32, read_ahead=64, completion_timeout_us=20)
+    read_ahead = min(config.read_ahead, 64)
+    return replace(config, read_tags=32, read_ahead=read_ahead, completion_timeout_us=20)
 
 
 class NetSystem:
