@@ -211,6 +211,9 @@ class VirtioDevice(wiring.Component):
             transport.rested.eq(engine.rested & msix.idle),
             transport.fetch_idle.eq(engine.fetch_idle),
             transport.stop.eq(reset.stop),
+            # What the engine caused has been told by then. A vector that was masked at the time
+            # and is unmasked now waits: a suspended device sends nothing.
+            msix.hold.eq(transport.hold),
         ]
 
         # Device and network.

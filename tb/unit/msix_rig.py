@@ -40,6 +40,7 @@ class Bench:
         dut.clear.value = 0
         dut.forget.value = 0
         dut.stop.value = 0
+        dut.hold.value = 0
         self.set_control()
         self.checker = Checker(self)
 
@@ -208,7 +209,10 @@ class Checker:
                 if vector < self.vectors and control.msix_enable:
                     self.waiting[vector] += 1
             allowed = bool(
-                control.msix_enable and not control.msix_function_mask and control.bus_master_enable
+                control.msix_enable
+                and not control.msix_function_mask
+                and control.bus_master_enable
+                and not int(dut.hold.value)
             )
 
 

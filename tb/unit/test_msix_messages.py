@@ -157,6 +157,54 @@ async def masked_requests_stay_pending(dut: Any) -> None:
     assert not checker.sent
 
 
+@cocotb.test(timeout_time=400, timeout_unit="us")
+async def held_requests_stay_pending(dut: Any) -> None:
+    """While `hold` is set: pending bits, also if unmasked meanwhile; then one message for each."""
+    bench = await setup(dut, 0.1)
+    checker = bench.checker
+    await bench.program()
+    chosen = some_vectors(bench, 5)
+    for way in ("vector", "function", "bus master", "nothing"):
+        for vector in chosen:
+            await bench.mask(vector, int(way == "vector"))
+        asleep = {"function": {"function_mask": 1}, "bus master": {"bus_master": 0}}.get(way, {})
+        bench.set_control(enable=1, **asleep)
+        before = random.sample(chosen, random.randint(0, len(chosen)) if way != "nothing" else 0)
+        bench.request.queue(before)
+        await bench.quiet()
+        dut.hold.value = 1
+        await cycles(dut, random.randint(1, 4))
+        bench.request.queue([v for v in chosen for _ in range(random.randint(1, 3))])
+        await bench.quiet()
+        for vector in chosen:
+            await bench.mask(vector, 0)
+        bench.set_control(enable=1)
+        await bench.quiet()
+        assert int(dut.idle.value), "nobody has to wait for what is held back"
+        assert not checker.sent
+        for vector in chosen:
+            row = PENDING + vector // 32 * 4
+            assert await bench.read(row) == checker.expected(row) != 0
+            assert await bench.read(TABLE + 16 * vector + 12) == 0
+        dut.hold.value = 0
+        await bench.quiet()
+        assert sorted(checker.sent) == sorted(chosen)
+        checker.sent.clear()
+        for vector in chosen:
+            assert await bench.read(PENDING + vector // 32 * 4) == 0
+    # What was offered before is not withdrawn, and is waited for.
+    bench.tlps.stall = 1.0
+    bench.request.queue([chosen[0]])
+    await cycles(dut, 30)
+    dut.hold.value = 1
+    await cycles(dut, 30)
+    assert not int(dut.idle.value)
+    bench.tlps.stall = 0.1
+    await bench.quiet()
+    assert checker.sent == chosen[:1]
+    assert int(dut.idle.value)
+
+
 @cocotb.test(timeout_time=100, timeout_unit="us")
 async def disabled_requests_vanish(dut: Any) -> None:
     """MSI-X off: requests are consumed one per cycle; later there is neither bit nor message."""

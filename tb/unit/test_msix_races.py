@@ -16,7 +16,7 @@ from virtio_rtl.pcie.msix import MSIX
 
 @cocotb.test(timeout_time=4000, timeout_unit="us")
 async def races_lose_and_invent_nothing(dut: Any) -> None:
-    """Requests, vector masks, table rewrites, function mask and bus master, all at random."""
+    """Requests, vector masks, table rewrites, function mask, bus master, hold: all at random."""
     bench = await setup(dut, 0.0)
     checker = bench.checker
     await bench.program()
@@ -43,9 +43,11 @@ async def races_lose_and_invent_nothing(dut: Any) -> None:
                 await bench.bus.idle()
                 await bench.read(random.choice((PENDING, TABLE + 16 * vector + 12)))
             elif action < 0.93:
-                mask = random.choice((0, 0, 0, 0, 0, 1, 2, 3))
+                mask = random.choice((0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 4, 5))
+                dut.hold.value = mask >> 2
                 bench.set_control(enable=1, function_mask=mask & 1, bus_master=not mask & 2)
             await cycles(dut, random.choice((0, 0, 1, 1, 2, 3, 4, 5, 6, 12)))
+        dut.hold.value = 0
         bench.set_control(enable=1)
         await bench.quiet()
         for vector, count in enumerate(checker.waiting):
@@ -62,9 +64,9 @@ async def races_lose_and_invent_nothing(dut: Any) -> None:
         checker.sent.clear()
 
 
-@cocotb.test(timeout_time=400, timeout_unit="us")
+@cocotb.test(timeout_time=800, timeout_unit="us")
 async def mask_and_request_in_every_alignment(dut: Any) -> None:
-    """A request, an unmask and a mask of one vector, shifted cycle by cycle against each other."""
+    """A request, and an unmask or a mask or a hold, shifted cycle by cycle against each other."""
     bench = await setup(dut)
     checker = bench.checker
     await bench.program()
@@ -91,18 +93,25 @@ async def mask_and_request_in_every_alignment(dut: Any) -> None:
             await bench.quiet()
             assert checker.sent == [vector], "exactly one message in the end"
     assert outcomes == {(0, 1), (1, 0), (1, 1)}
-    for first in (1, 0):
+
+    def function_mask(closed: int) -> None:
+        bench.set_control(enable=1, function_mask=closed)
+
+    def hold(closed: int) -> None:
+        dut.hold.value = closed
+
+    for close, first in ((function_mask, 1), (function_mask, 0), (hold, 1), (hold, 0)):
         for shift in range(-8, 9):
-            bench.set_control(enable=1, function_mask=1 - first)
+            close(1 - first)
             await bench.quiet()
             checker.sent.clear()
             for cycle in range(-9, 10):
                 if cycle == 0:
-                    bench.set_control(enable=1, function_mask=first)
+                    close(first)
                 if cycle == shift:
                     bench.request.queue([vector])
                 await cycles(dut)
-            bench.set_control(enable=1)
+            close(0)
             await bench.quiet()
             assert checker.sent == [vector]
 

@@ -45,6 +45,8 @@ class MSIX(wiring.Component):
         The messages, each a memory write of one beat.
     stop
         Messages vanish instead of being offered.
+    hold
+        Level: no message is begun; requests and what is pending wait as pending bits.
     clear, busy
         Strobe: return all to the reset state (masked, nothing pending, all else 0). ``busy`` is
         high from the next cycle on until done; requests and accesses wait. The same happens
@@ -61,15 +63,16 @@ class MSIX(wiring.Component):
     the other, so that each sees the effect of all before it; registers and requests alternate when
     both wait, and so do requests and the scan for what was pending.
 
-    While the vector or the function is masked, or the function is no bus master, a request sets
-    the pending bit, and one message goes when that ends; a request that is made before then is
-    part of the same message. While MSI-X is disabled, requests are consumed without a trace.
+    While the vector or the function is masked, the function is no bus master, or ``hold`` is set, a
+    request sets the pending bit, and one message goes when that ends; a request that is made
+    before then is part of the same message. While MSI-X is disabled, requests are consumed
+    without a trace.
     One message at a time can stand at the output; the next request waits for it, but a write to
     the table never does, because a posted write must not wait for our own transmissions
     [PCIe 3.0 §2.4.1]. A read does wait: once a driver has masked a vector and has read back, no
     message stands here. A message that is offered is not withdrawn.
     A pending vector that is unmasked is found by a scan: its message is offered 10 cycles after
-    the write when nothing else is to do; if the whole function is unmasked, a scan of 4 cycles
+    the write when nothing else is to do; if the whole function may send again, a scan of 4 cycles
     per 32 vectors and 8 per message finds what is pending. [PCI 3.0 §6.8.2] [virtio 1.4 §4.1.5.1.2]
     """
 
@@ -85,6 +88,7 @@ class MSIX(wiring.Component):
                 "request": In(stream.Signature(unsigned(11))),
                 "tlp": Out(tlp_stream(width)),
                 "stop": In(1),
+                "hold": In(1),
                 "clear": In(1),
                 "forget": In(1),
                 "busy": Out(1),
@@ -125,6 +129,7 @@ class MSIX(wiring.Component):
             self.control.msix_enable
             & ~self.control.msix_function_mask
             & self.control.bus_master_enable
+            & ~self.hold
         )
         m.d.sync += allowed_before.eq(allowed)
 
