@@ -12,7 +12,8 @@ import cocotb
 from lib.net_system import NetSystem, exchange, random_frame, small_config
 from lib.sim import params, simulate
 from lib.streams import cycles
-from virtio_model.spec import net, pci
+from virtio_model.driver.split_queue import SplitQueue
+from virtio_model.spec import net, packed, pci, split
 from virtio_model.spec.fields import by_name
 from virtio_model.spec.status import DeviceStatus
 from virtio_rtl.top import VirtioDevice
@@ -23,7 +24,8 @@ STOPS = ("indirect_desc", "event_idx", "ring_reset", "suspend")
 
 
 def make_system(dut: Any, ring: str, **options: Any) -> NetSystem:
-    return NetSystem(dut, small_config(params().config), ring=ring, features=STOPS, **options)
+    options = {"features": STOPS} | options
+    return NetSystem(dut, small_config(params().config), ring=ring, **options)
 
 
 class Traffic:
@@ -84,7 +86,14 @@ class Traffic:
 @asynccontextmanager
 async def left_alone(system: NetSystem, queue: Any) -> AsyncIterator[None]:
     """Within the block the device touches none of the three areas of a virtqueue."""
-    starts = {queue.desc_addr: 16 * queue.size, queue.driver_addr: 4, queue.device_addr: 4}
+    driver, device = packed.EVENT_SIZE, packed.EVENT_SIZE
+    if isinstance(queue, SplitQueue):
+        driver, device = split.avail_size(queue.size), split.used_size(queue.size)
+    starts = {
+        queue.desc_addr: packed.DESC_SIZE * queue.size,
+        queue.driver_addr: driver,
+        queue.device_addr: device,
+    }
     touched: list[int] = []
 
     def note(address: int, data: bytes) -> None:
@@ -139,6 +148,63 @@ async def virtqueue_reset_in_mid_traffic(dut: Any, ring: str, index: int) -> Non
         await traffic.flood(4)
         await traffic.drain()
         assert system.sink.frames == [traffic.sent[number] for number in traffic.done]
+    system.host.check()
+
+
+async def stall_port(traffic: Traffic) -> None:
+    """Stop the transmit port, and send until the frames before it fill the device."""
+    system = traffic.system
+    system.sink.stall = 1.0
+    still = 0
+    while still < 4:
+        before = len(traffic.done)
+        traffic.poll()
+        while system.queues[1].free_slots >= 2:
+            traffic.sent.append(random_frame(1514))
+            system.net.send(traffic.sent[-1], cookie=len(traffic.sent) - 1)
+        await system.kick(1)
+        await cycles(system.dut, 500)
+        still = 0 if len(traffic.done) > before else still + 1
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+@cocotb.parametrize(ring=["split", "packed"], stop=["reset 0", "reset 1", "suspend"])
+async def coming_to_rest_waits_for_the_port(dut: Any, ring: str, stop: str) -> None:
+    """Behind a transmit port that does not go on it waits; then it ends, and nothing is lost."""
+    # Chains of neighbours: they fill the device soon.
+    system = make_system(dut, ring, policy="linux")
+    await system.bring_up()
+    traffic = Traffic(system)
+    for _ in range(2):
+        await traffic.flood()
+        await stall_port(traffic)
+        left = len(system.sink.frames)
+        ending = system.suspend() if stop == "suspend" else system.pci.reset_queue(int(stop[-1]))
+        waiting = cocotb.start_soon(ending)
+        await cycles(dut, 8000)
+        assert not waiting.done(), "frames are under way"
+        assert len(system.sink.frames) <= left + 1
+        system.sink.stall = 0.0
+        await waiting
+        traffic.poll()
+        # All that was used leaves.
+        await system.until(lambda: len(system.sink.frames) >= len(traffic.done))
+        await cycles(dut, 1500)
+        assert system.sink.frames[: len(traffic.done)] == traffic.sent[: len(traffic.done)]
+        if stop == "suspend":
+            await system.resume()
+        else:
+            index = int(stop[-1])
+            await system.reset_queue(index)
+            if index == 1:
+                # What was not begun is the driver's again.
+                assert len(system.sink.frames) == len(traffic.done)
+                del traffic.sent[len(traffic.done) :]
+        await traffic.flood(4)
+        await traffic.drain()
+        assert traffic.done == list(range(len(traffic.sent)))
+        assert system.sink.frames == traffic.sent
+        assert [got.frame for got in system.received] == traffic.replies
     system.host.check()
 
 
@@ -203,6 +269,67 @@ async def suspend_and_resume_in_mid_traffic(dut: Any, ring: str) -> None:
     system.host.check()
 
 
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+@cocotb.parametrize(ring=["split", "packed"], mask=["vector", "function"])
+async def pending_vectors_wait_for_resume(dut: Any, ring: str, mask: str) -> None:
+    """Unmasked while suspended, a pending vector stays pending; resumed, it is told once.
+
+    Also if a driver that does not keep the rules unmasks it while the device comes to rest.
+    """
+    # Without EVENT_IDX every used buffer is told.
+    system = make_system(dut, ring, features=("indirect_desc", "ring_reset", "suspend"))
+    await system.bring_up()
+    traffic, msix = Traffic(system), system.pci.msix
+    vectors = range(system.vectors)
+    control = msix.capability.cap + pci.MSIX_CONTROL_OFFSET
+
+    async def unmask() -> None:
+        # Not read back, to be quick.
+        if mask == "function":
+            await system.access.config_write(control, pci.MSIX_CONTROL_ENABLE, 2)
+        else:
+            for vector in random.sample(vectors, len(vectors)):
+                at = msix.capability.table_offset + pci.MSIX_ENTRY_SIZE * vector + 12
+                await system.access.bar_write(msix.capability.table_bar, at, 0, 4)
+
+    async def suspend(since: int) -> list[int]:
+        """Return the vectors that were told before the device was suspended."""
+        await system.suspend()
+        return system.interrupts[since:]
+
+    for lap in range(8):
+        if mask == "function":
+            await msix.enable(mask_all=True)
+        else:
+            for vector in vectors:
+                await msix.mask(vector)
+        before = system.interrupts.copy()
+        dut.link_up.value = lap % 2
+        await traffic.flood(8)
+        await traffic.drain()
+        assert system.interrupts == before
+        if lap < 3:
+            allowed = await suspend(len(before))
+            await unmask()
+        else:
+            suspending = cocotb.start_soon(suspend(len(before)))
+            await cycles(dut, random.randint(0, 400))
+            await unmask()
+            allowed = await suspending
+        await cycles(dut, 1500)
+        assert system.interrupts == before + allowed, "no message while suspended"
+        pending = [vector for vector in vectors if await msix.pending(vector)]
+        assert sorted(pending + allowed) == list(vectors)
+        await system.resume()
+        await system.until(lambda told=before: len(system.interrupts) == len(told) + len(vectors))
+        await cycles(dut, 1500)
+        assert sorted(system.interrupts[len(before) :]) == list(vectors), "exactly one each"
+        assert not [vector for vector in vectors if await msix.pending(vector)]
+    assert system.sink.frames == traffic.sent
+    assert [got.frame for got in system.received] == traffic.replies
+    system.host.check()
+
+
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def suspend_waits_for_initialisation(dut: Any) -> None:
     """SUSPEND before DRIVER_OK is ignored, as it is without the feature; then all works."""
@@ -238,6 +365,36 @@ async def reset_ends_a_suspend(dut: Any) -> None:
         await system.pci.reset()
         system.source.clear()
         await system.until(lambda: system.source.idle)
+        await system.start()
+        await exchange(system, 8)
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.parametrize(stop=["reset", "suspend"])
+async def reset_ends_the_wait_for_the_port(dut: Any, stop: str) -> None:
+    """A stop that waits for the transmit port is ended by a device reset, which does not wait."""
+    system = make_system(dut, "packed")
+    await system.bring_up()
+    for _ in range(2):
+        traffic = Traffic(system)
+        await traffic.flood()
+        await stall_port(traffic)
+        if stop == "suspend":
+            status = await system.pci.status()
+            await raw_write(system, "device_status", int(status | SUSPEND_BIT))
+        else:
+            await raw_write(system, "queue_select", 0)
+            await raw_write(system, "queue_reset", 1)
+        await cycles(dut, 2000)
+        if stop == "suspend":
+            assert await system.pci.status() == status
+        else:
+            assert await raw_read(system, "queue_reset") == 1
+        await system.pci.reset()
+        system.sink.stall = 0.0
+        system.source.clear()
+        await system.until(lambda: system.source.idle)
+        await cycles(dut, 3000)  # what was whole leaves
         await system.start()
         await exchange(system, 8)
 

@@ -43,8 +43,9 @@ class Used(wiring.Component):
 
     IN_ORDER [virtio 1.4 §2.7.9, §2.8.11]: buffers that the device has only read are not written
     one by one. One entry with the id of the batch's last buffer, at the batch's first position,
-    stands for all of them, however many slots each has. A driver takes a buffer that was skipped
-    as used completely; so one with room for data is skipped never, and is written for itself.
+    stands for all of them, however many slots each has. These are buffers of the inputs in
+    ``read_only`` into which nothing was written; every other buffer is written for itself, since a
+    skipped one has no length of its own.
 
     Parameters
     ----------
