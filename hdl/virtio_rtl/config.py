@@ -35,7 +35,8 @@ class DeviceConfig:
     queue_size_max
         Largest virtqueue size, 1 to 32768; a power of two if split virtqueues are built.
     msix_vectors
-        MSI-X table size, 2 to 1024 (what BAR 0 has room for).
+        MSI-X table size, 2 to 1024 (what BAR 0 has room for). More than one for configuration
+        changes and one a virtqueue are of no use; with fewer, virtqueues share.
     read_tags
         Reads in flight, 8 to 256, a power of two; each owns ``read_slot_bytes`` of reassembly
         memory.
@@ -70,7 +71,7 @@ class DeviceConfig:
     generation: int = 3
     queue_pairs: int = 1
     queue_size_max: int = 1024
-    msix_vectors: int = 4
+    msix_vectors: int = 3
     read_tags: int = 128
     read_slot_bytes: int = 512
     fetch_batch: int = 16

@@ -48,6 +48,12 @@ def test_vectors(config: DeviceConfig) -> None:
             replace(config, msix_vectors=vectors)
 
 
+@pytest.mark.parametrize("config", NAMED_CONFIGS.values(), ids=lambda config: config.name)
+def test_no_useless_vectors(config: DeviceConfig) -> None:
+    """A vector for configuration changes and one for each virtqueue."""
+    assert config.msix_vectors == 1 + config.num_queues
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 def test_mtu(config: DeviceConfig) -> None:
     """68 to 65535, and no named configuration has less than IPv6 needs."""
