@@ -14,16 +14,21 @@ from lib.streams import cycles
 
 NEXT, WRITE, INDIRECT, AVAIL, USED = 1, 2, 4, 1 << 7, 1 << 15
 
+Areas = dict[int, dict[str, int]]
+"""Virtqueue to the addresses of its areas that a test chooses itself."""
+
 
 class Guest:
     """Memory with nothing but rings and event suppression structures; strict about accesses."""
 
-    def __init__(self, sizes: list[int], *, loose: bool):
+    def __init__(self, sizes: list[int], *, loose: bool, areas: Areas | None = None):
         # Rings may start anywhere in a cache line.
         self.configs = [
             queue_config(size, (queue + 1 << 24) + (16 * (queue % 4) if loose else 0))
             for queue, size in enumerate(sizes)
         ]
+        for queue, places in (areas or {}).items():
+            self.configs[queue] |= places
         self.rings = [bytearray(16 * size) for size in sizes]
         self.flags = [0 for _ in sizes]
         self.disabled = 0
@@ -31,19 +36,22 @@ class Guest:
 
     def device_read(self, address: int, length: int) -> bytes:
         """Return what a descriptor read finds; it must stay inside one ring."""
-        queue = (address >> 24) - 1
-        offset = address - self.configs[queue]["descriptor_area"]
-        ring = self.rings[queue]
+        for queue, ring in enumerate(self.rings):
+            offset = address - self.configs[queue]["descriptor_area"]
+            if 0 <= offset <= len(ring) - length:
+                break
+        else:
+            raise AssertionError(f"{length} bytes at {address:#x} are no part of a ring")
         assert offset % 16 == 0
         assert length % 16 == 0
-        assert offset + length <= len(ring)
         self.reads.append((queue, offset // 16, length // 16))
         return bytes(ring[offset : offset + length])
 
     def device_write(self, address: int, content: bytes) -> None:
         """Take an event suppression structure. [virtio 1.4 §2.8.14]"""
-        queue = (address >> 24) - 1
-        assert address == self.configs[queue]["device_area"]
+        places = [config["device_area"] for config in self.configs]
+        assert address in places, f"wrote to {address:#x}"
+        queue = places.index(address)
         assert content in (bytes(4), bytes([0, 0, 1, 0]))
         self.flags[queue] = content[2]
         self.disabled += content[2]
@@ -148,10 +156,10 @@ class Rig(FetchRig):
 
     def __init__(
         self, dut: Any, sizes: list[int], *, stall: float, held: bool = False, slow: bool = True,
-        latency: tuple[int, int] = (3, 60),
+        latency: tuple[int, int] = (3, 60), areas: Areas | None = None,
     ):  # fmt: skip
         self.features = {"packed": 1, "event_idx": 0, "in_order": 0}
-        guest = Guest(sizes, loose=not held)
+        guest = Guest(sizes, loose=not held, areas=areas)
         drivers = [Driver(self, queue, size) for queue, size in enumerate(sizes)]
         super().__init__(dut, guest, drivers, stall=stall, held=held, slow=slow, latency=latency)
 

@@ -13,6 +13,9 @@ from lib.streams import cycles
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
 
+Areas = dict[int, dict[str, int]]
+"""Virtqueue to the addresses of its areas that a test chooses itself."""
+
 
 def split_descriptor(address: int, length: int, flags: int, link: int) -> bytes:
     """Sixteen bytes of a split descriptor. [virtio 1.4 §2.7.5]"""
@@ -31,7 +34,9 @@ class Guest:
     `avail_event`. What no driver has written is random.
     """
 
-    def __init__(self, sizes: list[int], *, loose: bool, event_idx: bool):
+    def __init__(
+        self, sizes: list[int], *, loose: bool, event_idx: bool, areas: Areas | None = None
+    ):
         self.event_idx = event_idx
         self.configs = [queue_config(size, queue + 1 << 24) for queue, size in enumerate(sizes)]
         if loose:  # aligned as far as the driver must, no further
@@ -39,6 +44,8 @@ class Guest:
                 config["descriptor_area"] += 16 * random.randrange(16)
                 config["driver_area"] += 2 * random.randrange(32)
                 config["device_area"] += 4 * random.randrange(16)
+        for queue, places in (areas or {}).items():
+            self.configs[queue] |= places
         self.tables = [bytearray(random.randbytes(16 * size)) for size in sizes]
         self.rings = [bytearray(4) + random.randbytes(2 * size) for size in sizes]
         self.flags = [0 for _ in sizes]
@@ -48,20 +55,18 @@ class Guest:
 
     def device_read(self, address: int, length: int) -> bytes:
         """Return what the device finds in a descriptor table or an available ring."""
-        queue = (address >> 24) - 1
-        config = self.configs[queue]
-        if address < config["driver_area"]:
-            offset = address - config["descriptor_area"]
-            table = self.tables[queue]
-            assert offset >= 0
-            assert offset % 16 == 0
-            assert length % 16 == 0
-            assert offset + length <= len(table)
-            self.reads.append((queue, "table", offset // 16, length // 16))
-            return bytes(table[offset : offset + length])
-        offset = address - config["driver_area"]
-        ring = self.rings[queue]
-        assert offset + length <= len(ring)
+        for queue, config in enumerate(self.configs):
+            table, offset = self.tables[queue], address - config["descriptor_area"]
+            if 0 <= offset <= len(table) - length:
+                assert offset % 16 == 0
+                assert length % 16 == 0
+                self.reads.append((queue, "table", offset // 16, length // 16))
+                return bytes(table[offset : offset + length])
+            ring, offset = self.rings[queue], address - config["driver_area"]
+            if 0 <= offset <= len(ring) - length:
+                break
+        else:
+            raise AssertionError(f"{length} bytes at {address:#x} are no part of a virtqueue")
         if offset == 2:
             assert length == 2
             self.reads.append((queue, "index", 0, 1))
@@ -74,15 +79,17 @@ class Guest:
 
     def device_write(self, address: int, content: bytes) -> None:
         """Take `used.flags` or `avail_event`. [virtio 1.4 §2.7.8, §2.7.10]"""
-        queue = (address >> 24) - 1
-        config = self.configs[queue]
+        places = [
+            config["device_area"] + (4 + 8 * config["size"] if self.event_idx else 0)
+            for config in self.configs
+        ]
+        assert address in places, f"wrote to {address:#x}"
+        queue = places.index(address)
         value = int.from_bytes(content, "little")
         assert len(content) == 2
         if self.event_idx:
-            assert address == config["device_area"] + 4 + 8 * config["size"]
             self.events[queue] = value
         else:
-            assert address == config["device_area"]
             assert value in (0, 1)
             self.flags[queue] = value
         self.written.append((queue, value))
@@ -128,9 +135,13 @@ class Driver:
 
     def take(self, length: int) -> list[int]:
         """Take descriptors from the free list."""
+        free = self.free_list
         if self.order == "wild":
-            random.shuffle(self.free_list)
-        taken, self.free_list = self.free_list[:length], self.free_list[length:]
+            for place in range(length):
+                other = random.randrange(place, len(free))
+                free[place], free[other] = free[other], free[place]
+        taken = free[:length]
+        del free[:length]
         return sorted(taken) if self.order == "pairs" else taken
 
     def plan(self, length: int, taken: list[int] | None = None) -> list[tuple[int, bytes]]:
@@ -237,9 +248,10 @@ class Rig(FetchRig):
     def __init__(
         self, dut: Any, sizes: list[int], *, stall: float, event_idx: bool, order: str = "wild",
         held: bool = False, slow: bool = True, latency: tuple[int, int] = (3, 60),
+        areas: Areas | None = None,
     ):  # fmt: skip
         self.features = {"packed": 0, "event_idx": int(event_idx), "in_order": 0}
-        guest = Guest(sizes, loose=not held, event_idx=event_idx)
+        guest = Guest(sizes, loose=not held, event_idx=event_idx, areas=areas)
         drivers = [Driver(self, queue, size, order) for queue, size in enumerate(sizes)]
         super().__init__(
             dut, guest, drivers, stall=stall, held=held, slow=slow, latency=latency,
@@ -251,3 +263,24 @@ class Rig(FetchRig):
         if self.guest.event_idx:
             return self.guest.events[queue] == self.drivers[queue].index & 0xFFFF
         return self.guest.flags[queue] == 0
+
+
+async def drive(driver: Driver, chains: int, most: int = 100) -> None:
+    """Make random chains of up to `most` available as fast as there is room, in bursts."""
+    dut = driver.rig.dut
+    sent = 0
+    while sent < chains:
+        burst = random.choice([1, 1, 2, 10, 60])
+        longest = min(driver.size, most, random.choice([1, 1, 2, 2, 3, 20, 100]))
+        while burst and sent < chains:
+            lengths = [random.randint(1, longest) for _ in range(random.choice([1, 1, 2, 5]))]
+            lengths = lengths[: min(chains - sent, driver.size)]
+            while sum(lengths) > driver.size:
+                lengths.pop()
+            if driver.free < sum(lengths):
+                await cycles(dut, 5)
+                continue
+            await driver.add(*lengths)
+            burst -= 1
+            sent += len(lengths)
+        await cycles(dut, random.choice([0, 10, 100, 300]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 import pytest
-from split_fetch_rig import Driver, Rig
+from split_fetch_rig import Rig, drive
 from virtqueue_helper import until
 
 from lib.sim import simulate
@@ -16,27 +16,6 @@ from virtio_rtl.virtqueue.fetch import Fetch
 
 SIZES = {64: (4, 8), 128: (16, 32), 256: (16, 128), 512: (8, 64)}
 """Width to (batch, depth)."""
-
-
-async def drive(driver: Driver, chains: int) -> None:
-    """Make random chains available as fast as there is room, in bursts, with pauses."""
-    dut = driver.rig.dut
-    sent = 0
-    while sent < chains:
-        burst = random.choice([1, 1, 2, 10, 60])
-        longest = min(driver.size, random.choice([1, 1, 2, 2, 3, 20, 100]))
-        while burst and sent < chains:
-            lengths = [random.randint(1, longest) for _ in range(random.choice([1, 1, 2, 5]))]
-            lengths = lengths[: min(chains - sent, driver.size)]
-            while sum(lengths) > driver.size:
-                lengths.pop()
-            if driver.free < sum(lengths):
-                await cycles(dut, 5)
-                continue
-            await driver.add(*lengths)
-            burst -= 1
-            sent += len(lengths)
-        await cycles(dut, random.choice([0, 10, 100, 300]))
 
 
 async def rests(rig: Rig) -> None:
