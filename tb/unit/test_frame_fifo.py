@@ -11,7 +11,6 @@ from lib.sim import simulate
 from lib.streams import cycles
 from virtio_rtl.lib.frame_fifo import FrameFIFO
 
-
 # What comes out.
 
 
