@@ -23,7 +23,7 @@ from lib.net_system import random_frame
 from lib.pcie.latency import ReadLatency
 from lib.sim import simulate
 from lib.streams import cycles
-from virtio_model.rings.packed import DescFlags
+from virtio_model.rings.packed import DESC_SIZE, DescFlags
 from virtio_model.spec.status import DeviceStatus
 from virtio_rtl.top import VirtioDevice
 
@@ -130,6 +130,46 @@ async def a_chain_that_is_not_finished(dut: Any) -> None:
         assert sent_by(system, number) == frames
     await system.until(lambda: bool(system.interrupts))
     assert await system.pci.status() & DeviceStatus.DEVICE_NEEDS_RESET
+    system.host.check()
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_chain_whose_rest_cannot_be_read(dut: Any) -> None:
+    """A read of descriptors fails when the device has begun to execute their chain.
+
+    What was sent before it and what other pairs send goes out; resets of virtqueues end, and after
+    its reset the virtqueue works again.
+    """
+    system = make_system(dut, features=("indirect_desc", "ring_reset"))
+    await system.bring_up()
+    queue, driver = system.queues[3], system.pairs[1].net
+    before = [random_frame() for _ in range(14)]
+    for frame in before:
+        driver.send(frame, cuts=())
+    pieces = queue.size - len(before)  # longer than what the device keeps until it has the end
+    assert pieces > system.config.read_ahead - system.config.fetch_batch
+    frame = random.randbytes(20 * pieces)
+    driver.send(frame, cuts=range(20, 20 * pieces, 20))
+    last = queue.desc_addr + DESC_SIZE * (queue.size - 1)
+    system.host.fault(last, last + DESC_SIZE, "ur", count=1)
+    await system.pci.notify(3)
+    await system.until(lambda: 0 in system.interrupts)
+    assert await system.pci.status() & DeviceStatus.DEVICE_NEEDS_RESET
+    sent: dict[int, list[bytes]] = {number: [] for number in (0, 2, 3)}
+    for number in random.choices([0, 2, 3], k=20):
+        sent[number].append(random_frame())
+        system.pairs[number].net.send(sent[number][-1])
+        await system.kick(2 * number + 1)
+    await system.until(lambda: len(system.sink.frames) >= 34)
+    assert sent_by(system, 1) == before
+    for number, frames in sent.items():
+        assert sent_by(system, number) == frames
+    for number in (2, 1):
+        await system.reset_queue(2 * number + 1)
+        again = random_frame()
+        system.pairs[number].net.send(again)
+        await system.kick(2 * number + 1)
+        await system.until(lambda again=again: system.sink.frames[-1] == again)
     system.host.check()
 
 
