@@ -188,11 +188,13 @@ async def used_flags_hold_what_they_may(dut: Any, features: tuple[str, ...]) -> 
     assert {0} <= seen[1] <= floods
     for _ in range(2):
         await cycles(dut, 1500)
-        assert flags() == [0, 0], "a device that waits wants to be notified"
+        # Of receive buffers some are left: there the device need not be notified yet.
+        assert flags()[1] == 0, "a device that has nothing to send wants to be notified"
         for values in seen:
             values.clear()
         await flood(system, 800)
-        assert seen == [floods, floods]
+        assert {max(floods)} <= seen[0] <= floods
+        assert {max(floods)} <= seen[1] <= floods
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
