@@ -25,8 +25,9 @@ from amaranth import Module, Signal
 from amaranth.back import rtlil, verilog
 from amaranth.lib import wiring
 
+import virtio_rtl
 from lib.locks import file_lock
-from lib.paths import BUILD, ROOT, scripts_dir
+from lib.paths import BUILD, scripts_dir
 
 _PORT = re.compile(r"^  wire width (\d+) (input|output) \d+ (?:signed)? ?\\(\S+)$", re.M)
 _TIED = re.compile(r"^connect \\(\S+)(?: \[[\d:]+\])? (\d+)'([01]*)$", re.M)
@@ -136,7 +137,9 @@ def _device_key(component: Any, name: str, waive: Collection[str]) -> str | None
 def _sources() -> str:
     """Return a digest of the files of the RTL and of this one, and the versions of their tools."""
     digest = hashlib.sha256(f"{sys.version}{version('amaranth')}{_OPTIONS}".encode())
-    for path in [Path(__file__), *sorted((ROOT / "hdl").rglob("*.py"))]:
+    # Those that were imported, wherever they are: a mutant may stand in front of hdl/.
+    package = Path(virtio_rtl.__file__).parent
+    for path in [Path(__file__), *sorted(package.rglob("*.py"))]:
         digest.update(f"{path}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
