@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import multiprocessing
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from bench.progress import ProgressBoard
+from bench.pool import fresh_parts, run_pool, why_failed
 from bench.scenario import MANY_RING_SIZE, Scenario
-from demo.progress import PROGRESS
-from lib.paths import BUILD
-from lib.words import reason
 from virtio_rtl.config import DeviceConfig, named_config
 
 __all__ = ["Job", "Plan", "plan_jobs", "run_jobs"]
@@ -78,17 +71,14 @@ def run_jobs(
     jobs: Sequence[Job], *, workers: int, seed: int, folder: Path, console: Console
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Run all; return the records that came out, in the plan's order, and what failed."""
-    parts = (folder / "parts").resolve()
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir(parents=True)
-    progress = {job.name: parts / f"{job.name}.progress" for job in jobs}
-    failures = []
-    context = multiprocessing.get_context("spawn")
-    with ProgressBoard(console, progress), ProcessPoolExecutor(workers, context) as pool:
-        futures = {pool.submit(_run, job, parts, progress[job.name], seed): job for job in jobs}
-        for future in as_completed(futures):
-            if failure := future.result():
-                failures.append(f"{futures[future].name}: {failure}")
+    parts = fresh_parts(folder)
+    failures = [
+        f"{job.name}: {failure}"
+        for job, failure in run_pool(
+            jobs, _run, workers=workers, seed=seed, parts=parts, console=console
+        )
+        if failure
+    ]
     numbers = sorted(number for job in jobs for number in job.numbers)
     paths = [parts / f"{number}.json" for number in numbers]
     records = [json.loads(path.read_text()) for path in paths if path.exists()]
@@ -99,29 +89,20 @@ def run_jobs(
 def _run(job: Job, parts: Path, progress: Path, seed: int) -> str:
     """Simulate a job, in a process of its own; return why it failed, or nothing."""
     from bench.wrapper import BenchDevice
-    from lib.sim import SimulationFailed, simulate
-    from lib.verilate import BuildError
 
-    with contextlib.redirect_stdout(io.StringIO()):  # the console has its own
-        try:
-            simulate(
-                BenchDevice(named_config(job.config)),
-                module="bench.measure",
-                name=job.name,
-                params={
-                    "config": job.config,
-                    "ring_size": job.ring_size,
-                    "scenarios": [asdict(scenario) for scenario in job.scenarios],
-                    "numbers": job.numbers,
-                    "folder": str(parts),
-                    "seed": seed,
-                },
-                env={PROGRESS: str(progress)},
-                seed=seed,
-                limit_s=_LIMIT_S,
-            )
-        except SimulationFailed as error:
-            return f"{reason(str(error))}; log: {BUILD / 'sim' / job.name / 'sim.log'}"
-        except BuildError as error:
-            return str(error)
-    return ""
+    return why_failed(
+        BenchDevice(named_config(job.config)),
+        job.name,
+        progress,
+        module="bench.measure",
+        params={
+            "config": job.config,
+            "ring_size": job.ring_size,
+            "scenarios": [asdict(scenario) for scenario in job.scenarios],
+            "numbers": job.numbers,
+            "folder": str(parts),
+            "seed": seed,
+        },
+        seed=seed,
+        limit_s=_LIMIT_S,
+    )
