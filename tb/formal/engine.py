@@ -1,4 +1,4 @@
-"""One run of SymbiYosys (`sby`) with the SMT solver z3."""
+"""One run: of SymbiYosys (`sby`) with the SMT solver z3, or of Yosys's own SAT solver."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from formal import sat
 from formal.build import TOP
 from formal.proof import Mutant, Proof
 from lib.paths import BUILD, PYTHON_ROOTS, ROOT, scripts_dir
@@ -30,11 +31,12 @@ smtbmc z3
 [script]
 read_rtlil design.il
 {forget}prep -flatten -top {top}
-chformal -lower
+{memories}chformal -lower
 
 [files]
 design.il
 """
+_MEMORIES = "memory_map\n"
 _FORGET = "delete */t:$meminit_v2\n"
 _STATUS = re.compile(r"DONE \((\w+), rc=\d+\)")
 
@@ -60,6 +62,11 @@ class Task:
         return self.proof.cover if self.mode == "cover" else self.proof.depth
 
     @property
+    def solver(self) -> str:
+        """Return the solver: covers are for z3, which tells them apart."""
+        return "z3" if self.mode == "cover" else self.proof.solver
+
+    @property
     def wanted(self) -> str:
         """Return the status that the run must have."""
         return "PASS" if self.mutant is None else "FAIL"
@@ -75,7 +82,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: PASS, FAIL, UNKNOWN (an induction that does not close), ERROR."""
+    """How a run ended: PASS, FAIL, UNKNOWN (an induction that does not close), TIMEOUT, ERROR."""
 
     task: Task
     status: str
@@ -141,12 +148,16 @@ def _run(task: Task, folder: Path, roots: list[str], timeout: float) -> tuple[st
         (folder / "build.log").write_text(built.stderr)
         told = built.stderr.strip().splitlines() or [f"exit status {built.returncode}"]
         return "ERROR", f"no RTLIL: {told[-1]}"
+    forget = _FORGET if task.proof.any_memory else ""
+    if task.solver == "sat":
+        return sat.solve(folder, task.mode, task.depth, forget, timeout)
     config = _CONFIG.format(
         mode=task.mode,
         depth=task.depth,
         timeout=round(timeout),
         top=TOP,
-        forget=_FORGET if task.proof.any_memory else "",
+        forget=forget,
+        memories=_MEMORIES if task.proof.solver == "sat" else "",
     )
     (folder / "run.sby").write_text(config)
     return _sby(folder, environment)

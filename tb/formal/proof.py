@@ -47,7 +47,8 @@ class Proof:
     `mode` is "prove" (k-induction: for all time) or "bmc" (for `depth` cycles after reset);
     `depth` is the length of the induction's window as well. `cover` is how far to look for the
     covers (0: there are none), `mutant_depth` how far to look for the mutant's failure. Each of
-    `variants` are arguments of `build`, and is proven on its own.
+    `variants` are arguments of `build`, and is proven on its own. `solver` is "z3", or "sat" for
+    many small entries that z3 is slow with: bits alone, in Yosys's own solver.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Proof:
     mutants: tuple[Mutant, ...] = ()
     variants: tuple[dict[str, Any], ...] = ({},)
     any_memory: bool = True
+    solver: str = "z3"
     file: str = field(default="", compare=False)
 
 
@@ -75,6 +77,7 @@ def proof(
     mutants: list[Mutant] | None = None,
     variants: list[dict[str, Any]] | None = None,
     any_memory: bool = True,
+    solver: str = "z3",
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Declare the function below as a proof; see `Proof`."""
 
@@ -84,6 +87,8 @@ def proof(
             raise ValueError(f"two proofs named {name}")
         if mode not in ("prove", "bmc"):
             raise ValueError(f"{name}: mode is prove or bmc")
+        if solver not in ("z3", "sat"):
+            raise ValueError(f"{name}: solver is z3 or sat")
         if not mutants:
             raise ValueError(f"{name}: a proof without a mutant shows nothing")
         _PROOFS[name] = Proof(
@@ -98,6 +103,7 @@ def proof(
             mutants=tuple(mutants),
             variants=tuple(variants or [{}]),
             any_memory=any_memory,
+            solver=solver,
             file=build.__module__.rpartition(".")[2],
         )
         return build

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from formal import cli, engine
+from formal import cli, engine, sat
 from formal.engine import Task, mutate, run, tasks_of
 from formal.proof import Mutant, all_proofs, proof
 
@@ -14,12 +14,12 @@ TIMEOUT = 100
 HARMLESS = Mutant("lib/stream.py", '"""Stream plumbing: FIFO, skid buffer, arbiter."""', '""""""')
 
 
-@pytest.fixture
-def skid(tmp_path, monkeypatch):
-    """A small proof, whose runs are kept in a folder of their own."""
+@pytest.fixture(params=["z3", "sat"])
+def skid(request, tmp_path, monkeypatch):
+    """A small proof for either solver, whose runs are kept in a folder of their own."""
     for module in (engine, cli):
         monkeypatch.setattr(module, "FOLDER", tmp_path / "runs")
-    return all_proofs()["skid_buffer"]
+    return replace(all_proofs()["skid_buffer"], solver=request.param)
 
 
 def prove(monkeypatch, *proofs):
@@ -76,6 +76,38 @@ def test_unreachable_cover_is_told(skid):
     outcome = run(Task(replace(skid, cover=1), 0, "cover"), TIMEOUT)
     assert (outcome.status, outcome.good) == ("FAIL", False)
     assert "Unreached cover" in outcome.message
+
+
+def test_open_induction_is_told(skid, monkeypatch, tmp_path):
+    """No counterexample, but no proof either: a fault that shows later than the window is long."""
+    mutate(skid.mutants[0], tmp_path / "hdl")
+    monkeypatch.setattr(engine, "PYTHON_ROOTS", (tmp_path / "hdl", *engine.PYTHON_ROOTS))
+    outcome = run(Task(replace(skid, depth=1), 0, "prove"), TIMEOUT)
+    assert (outcome.status, outcome.good) == ("UNKNOWN", False)
+
+
+def test_solver_out_of_time_is_told(tmp_path):
+    """Yosys takes longer than that to begin."""
+    status, message = sat.solve(tmp_path, "prove", 1, "", 0.001)
+    assert status == "TIMEOUT"
+    assert message
+
+
+@pytest.mark.parametrize(
+    ("log", "returncode"),
+    [
+        ("", 0),
+        ("ERROR: No SAT model available for cell", 1),
+        ("Induction step proven: SUCCESS!", 1),
+        ("proved base case for 5 steps: SUCCESS!", 0),
+        ("Induction step proven: SUCCESS!\nmodel found for base case: FAIL!", 0),
+    ],
+)
+def test_unclear_log_is_an_error(log, returncode):
+    """A solver that does not say one thing, and that of what it was asked, has said nothing."""
+    status, message = sat.status_of(log, returncode, "prove", 5)
+    assert status == "ERROR"
+    assert message
 
 
 def test_proof_without_mutant_is_refused():
