@@ -71,6 +71,16 @@ class FIFOState:
         stored = at(self._m, self._memory, behind_head)
         return Mux(Value.cast(place) == 0, rooms["head"], stored)
 
+    def rows(self) -> list[tuple[Value, Value]]:
+        """Return all places where an entry can be, each with whether one is; in no order."""
+        rooms, ring = self._rooms, self._fifo.depth - 1
+        read, count = rooms["read"].addr, rooms["count"]
+        places = [(rooms["head_valid"], rooms["head"])]
+        for row in range(ring):
+            ahead = Mux(read > row, ring + row - read, row - read)
+            places.append((ahead < count, at(self._m, self._memory, row)))
+        return places
+
 
 def _behind(address: Value, offset: Any, depth: int) -> Value:
     """Return the address `offset` further in a circular memory."""
