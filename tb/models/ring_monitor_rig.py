@@ -16,9 +16,11 @@ LIMIT = 400.0
 class Watched(Rig):
     """A rig whose device notifies, and a monitor that is told of it."""
 
-    def __init__(self, size: int, *, live: bool = True, **options: Any) -> None:
+    def __init__(
+        self, size: int, *, live: bool = True, kick_flight: float = 0.0, **options: Any
+    ) -> None:
         super().__init__(size, **options)
-        self.monitor = RingMonitor(self.memory, interrupt_limit=LIMIT)
+        self.monitor = RingMonitor(self.memory, interrupt_limit=LIMIT, kick_flight=kick_flight)
         self.monitor.negotiated(self.features)
         queue = self.driver
         self.watch = self.monitor.enable_queue(

@@ -89,6 +89,22 @@ def test_kicks_may_be_under_way_together(packed: bool) -> None:
 
 
 @FORMATS
+def test_a_kick_that_arrives_late_tells_less(packed: bool) -> None:
+    """One sent before the last buffers were added does not forbid the kick for those."""
+    rig = Watched(8, packed=packed, drawn=False, kick_flight=2.0)
+    rig.add([10], [])
+    rig.device.enable_notifications(False)
+    rig.add([10], [])
+    rig.monitor.kick(0)  # for the first one
+    rig.device.enable_notifications()
+    assert rig.driver.needs_kick()
+    rig.device.enable_notifications(False)
+    rig.add([10], [])
+    rig.monitor.kick(0)  # for the second one
+    rig.monitor.finish().check()
+
+
+@FORMATS
 def test_an_audit_is_not_the_end(packed: bool) -> None:
     """What was found can be forgotten, and the monitor goes on."""
     rig = Watched(8, packed=packed)

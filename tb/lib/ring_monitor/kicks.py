@@ -14,9 +14,15 @@ __all__ = ["Kicks"]
 
 @dataclass
 class _Account:
-    """One virtqueue: how far it was at the last kick, and whether one is owed or allowed."""
+    """One virtqueue: how far it was at the last kick, and whether one is owed or allowed.
+
+    `told`: how far the driver can be sure that the device knows, which is less while the last
+    kick may have been sent before the last buffers were added.
+    """
 
     kicked: int = 0
+    kicked_at: float | None = None
+    told: int = 0
     allowed: float | None = None
     due: float | None = None
     places: deque[int] = field(default_factory=deque)
@@ -59,10 +65,15 @@ class Kicks:
     def wished(self, queue: WatchedQueue) -> None:
         """The device wrote its wishes."""
         account = self._accounts.get(queue)
-        if account is None or queue.avail == account.kicked:
+        if account is None:
             return
-        if passes(queue.device_wishes(), queue.circle, account.kicked, queue.avail):
-            account.allowed = self.report.now()
+        now = self.report.now()
+        if account.kicked_at is None or account.kicked_at < now - self.flight:
+            account.told = account.kicked
+        if account.told == queue.avail:
+            return
+        if passes(queue.device_wishes(), queue.circle, account.told, queue.avail):
+            account.allowed = now
         else:
             account.due = None
 
@@ -83,8 +94,10 @@ class Kicks:
             event = queue.device_wishes()
             name = "kick silence event" if event.mode is Mode.EVENT else "kick silence"
             queue.driver_breach(queue.rows[name], "kick against the device's event suppression")
-        account.kicked, account.due = queue.avail, None
-        if account.allowed is not None and account.allowed <= self.report.now() - self.flight:
+        now = self.report.now()
+        account.told, account.kicked = account.kicked, queue.avail
+        account.kicked_at, account.due = now, None
+        if account.allowed is not None and account.allowed <= now - self.flight:
             account.allowed = None
 
     def tick(self) -> None:
