@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 
 from lib.ring_monitor.breach import DRIVER, Report
 from lib.ring_monitor.queue import Mode, WatchedQueue, passes
@@ -21,7 +22,7 @@ class _Account:
     """
 
     kicked: int = 0
-    kicked_at: float | None = None
+    kicked_at: float = -inf
     told: int = 0
     allowed: float | None = None
     due: float | None = None
@@ -68,7 +69,7 @@ class Kicks:
         if account is None:
             return
         now = self.report.now()
-        if account.kicked_at is None or account.kicked_at < now - self.flight:
+        if account.kicked_at < now - self.flight:
             account.told = account.kicked
         if account.told == queue.avail:
             return
