@@ -47,9 +47,13 @@ tools:
 	[ -z "$$missing" ] || { echo "error: please install the packages:$$missing"; exit 1; }
 
 .PHONY: test
-test: $(READY) tools ## Run all tests and check the test plans (TESTS=path, ARGS=pytest options)
+test: $(READY) tools ## Run the tests and check the test plans (TESTS=path, ARGS=pytest options)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS) $(ARGS)
 	@$(BIN)/python -m lib.testplan check
+
+.PHONY: test-all
+test-all: $(READY) tools ## Run all tests, at every width (TESTS=path, ARGS=pytest options)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --all $(TESTS) $(ARGS)
 
 .PHONY: plan
 plan: $(READY) ## Check the test plans against the tests

@@ -54,7 +54,16 @@ async def random_traffic_with_stalls_and_pieces(dut):
     await exchange(system, 60)
 
 
-@pytest.mark.parametrize("config", ["net-x1", "net-x4", "net-x8", "net-x16"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        # No other test needs their models.
+        pytest.param("net-x1", marks=pytest.mark.sweep),
+        pytest.param("net-x4", marks=pytest.mark.sweep),
+        "net-x8",
+        "net-x16",
+    ],
+)
 def test_traffic(config):
     simulate(
         VirtioDevice(small_config(config)),
