@@ -12,7 +12,8 @@ from .config import NAMED_CONFIGS, ConfigError, DeviceConfig, named_config
 from .pcie.capabilities import build_config_space, render_markdown
 from .regs.generate import c_header, markdown
 from .regs.maps import register_maps
-from .top import COUNTERS, DEVICE_CONFIG_BYTES, VirtioDevice
+from .top import VirtioDevice
+from .top_counters import all_counters
 
 __all__ = ["main"]
 
@@ -53,8 +54,8 @@ def generate(
     chosen = _config(config)
     target = output / chosen.name
     target.mkdir(parents=True, exist_ok=True)
-    maps = register_maps(chosen, COUNTERS)
-    space = build_config_space(chosen, device_config_length=DEVICE_CONFIG_BYTES)
+    maps = register_maps(chosen, all_counters(chosen))
+    space = build_config_space(chosen)
     files = {
         "virtio_device.sv": _system_verilog(chosen),
         "registers.h": c_header(maps),
@@ -69,8 +70,14 @@ def generate(
 @app.command()
 def describe(config: ConfigName = "net-x8") -> None:
     """Print a configuration, field by field."""
-    for field, value in dataclasses.asdict(_config(config)).items():
-        typer.echo(f"{field:24}{value}")
+    chosen = _config(config)
+    for field in dataclasses.fields(chosen):
+        value = getattr(chosen, field.name)
+        if not dataclasses.is_dataclass(value):
+            typer.echo(f"{field.name:24}{value}")
+        elif field.name == chosen.device:
+            for inner in dataclasses.fields(value):
+                typer.echo(f"{f'{field.name}.{inner.name}':24}{getattr(value, inner.name)}")
 
 
 @app.command("list")
@@ -79,7 +86,7 @@ def list_configs() -> None:
     for name, config in NAMED_CONFIGS.items():
         typer.echo(
             f"{name:12}{config.device}, {config.width} bits at {config.clock_mhz:g} MHz, "
-            f"PCIe Gen{config.generation} x{config.lanes}, {config.queue_pairs} queue pair(s)"
+            f"PCIe Gen{config.generation} x{config.lanes}, {config.num_queues} virtqueue(s)"
         )
 
 

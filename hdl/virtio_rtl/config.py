@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from .device.kind import device_names, device_type
+
 __all__ = ["NAMED_CONFIGS", "ConfigError", "DeviceConfig", "named_config"]
 
 
@@ -23,7 +25,7 @@ class DeviceConfig:
     name
         Name of the configuration, as in ``make demo CONFIG=name``.
     device
-        Device type; ``"net"``.
+        Device type, by the name under which it is registered; see ``device.kind``.
     width
         Data bits of the TLP streams and of the datapath: 64, 128, 256 or 512.
     clock_mhz
@@ -31,7 +33,7 @@ class DeviceConfig:
     lanes, generation
         The PCIe link that the configuration is meant for.
     queue_pairs
-        Receive and transmit virtqueue pairs, 1 to 256.
+        Net device: receive and transmit virtqueue pairs, 1 to 256.
     queue_size_max
         Largest virtqueue size, 1 to 32768; a power of two if split virtqueues are built.
     msix_vectors
@@ -91,7 +93,12 @@ class DeviceConfig:
     suspend: bool = True
 
     def __post_init__(self) -> None:
-        _require(self.device == "net", "device", self.device, "this version builds net only")
+        _require(
+            self.device in device_names(),
+            "device",
+            self.device,
+            f"one of {', '.join(device_names())}",
+        )
         _require(self.width in (64, 128, 256, 512), "width", self.width, "64, 128, 256 or 512")
         _require(1 <= self.queue_pairs <= 256, "queue_pairs", self.queue_pairs, "1 to 256")
         _require(
@@ -157,8 +164,8 @@ class DeviceConfig:
 
     @property
     def num_queues(self) -> int:
-        """Virtqueues of the device: receive 0, transmit 1, receive 2, ..."""
-        return 2 * self.queue_pairs
+        """Virtqueues of the device; its type says how many."""
+        return device_type(self.device).queues(self)
 
     @property
     def pair_bits(self) -> int:

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import DeviceConfig
-from .device import net
+from .device.kind import device_type
 from .dma.read_engine import ReadEngine
 from .dma.write_engine import WriteEngine
 from .pcie.bar_target import BarTarget
@@ -14,59 +14,20 @@ from .pcie.msix import MSIX
 from .pcie.rx_demux import RxDemux
 from .pcie.tx_arbiter import TxArbiter
 from .regs.arbiter import BusArbiter
-from .regs.maps import Counter
+from .top_counters import connect_errors, event_counters
+from .top_device import build_device, build_engine, connect_device
+from .transport.features import offered, required
 from .transport.pci import PCITransport
 from .transport.reset import ResetControl
-from .types.axis import AXIStream
-from .types.dma import DMAError
 from .types.events import HopEvents
 from .types.tlp import FlowControlLimits, tlp_stream
 from .virtqueue.clients import LOOKUPS, WRITE_CLIENTS, read_clients
-from .virtqueue.engine import VirtqueueEngine
 
-__all__ = ["COUNTERS", "DEVICE_CONFIG_BYTES", "VirtioDevice"]
-
-DEVICE_CONFIG_BYTES = 12
-"""Device configuration of net up to and including ``mtu``."""
-
-COUNTERS = (
-    Counter("read_unsupported", "DMA reads answered with Unsupported Request"),
-    Counter("read_aborted", "DMA reads answered with Completer Abort"),
-    Counter("read_poisoned", "DMA reads with poisoned data"),
-    Counter("read_timeout", "DMA reads without a completion in time"),
-    Counter("read_malformed", "DMA reads whose completion did not fit the request"),
-    Counter("completion_unexpected", "completions for no read in flight"),
-    Counter("request_unsupported", "requests answered with Unsupported Request, or dropped"),
-    Counter("request_poisoned", "poisoned writes that were dropped"),
-    Counter(
-        "request_aborted", "reads of BAR 0 answered with Completer Abort: longer than 128 bytes"
-    ),
-    Counter("message_dropped", "messages and unknown TLPs that were dropped"),
-    Counter(
-        "transmit_dropped",
-        "frames longer than the device sends, or without a byte behind the header; two in one "
-        "cycle count once",
-    ),
-    Counter(
-        "receive_dropped",
-        "frames above the MTU, longer than the driver's buffer, without a buffer, or lost to one "
-        "that broke a rule; two in one cycle count once",
-    ),
-    Counter("virtqueue_failed", "buffers that broke a rule, or virtqueue accesses that failed"),
-)
-"""Counters in the vendor region of BAR 0, behind those of the transport."""
-
-_CODE_COUNTERS = {
-    DMAError.UNSUPPORTED_REQUEST: "read_unsupported",
-    DMAError.COMPLETER_ABORT: "read_aborted",
-    DMAError.POISONED: "read_poisoned",
-    DMAError.TIMEOUT: "read_timeout",
-    DMAError.MALFORMED: "read_malformed",
-}
+__all__ = ["VirtioDevice"]
 
 
 class VirtioDevice(wiring.Component):
-    """A virtio device behind the vendor-neutral TLP streams.
+    """A virtio device of any type behind the vendor-neutral TLP streams.
 
     Parameters
     ----------
@@ -80,9 +41,9 @@ class VirtioDevice(wiring.Component):
     flow_control : ``FlowControlLimits``
     intx : 1
         INTx level.
-    net_tx, net_rx : ``AXIStream(width, pair_bits)``
-        Ethernet frames without FCS; with several queue pairs ``tdest`` names the pair.
-    link_up : 1
+    ...
+        Those that the device type has to its outside; for a net device ``net_tx``, ``net_rx`` and
+        ``link_up``.
     events : ``HopEvents``
         For measurement only.
     """
@@ -90,22 +51,21 @@ class VirtioDevice(wiring.Component):
     def __init__(self, config: DeviceConfig):
         self.config = config
         width = config.width
-        super().__init__(
-            {
-                "rx_tlp": In(tlp_stream(width)),
-                "tx_tlp": Out(tlp_stream(width)),
-                "flow_control": In(FlowControlLimits),
-                "intx": Out(1),
-                "net_tx": Out(AXIStream(width, config.pair_bits)),
-                "net_rx": In(AXIStream(width, config.pair_bits)),
-                "link_up": In(1),
-                "events": Out(HopEvents),
-            }
-        )
+        members = {
+            "rx_tlp": In(tlp_stream(width)),
+            "tx_tlp": Out(tlp_stream(width)),
+            "flow_control": In(FlowControlLimits),
+            "intx": Out(1),
+        }
+        outside = device_type(config.device).outside(config)
+        if taken := sorted({*members, "events"} & {*outside}):
+            raise ValueError(f"device type {config.device!r}: port {taken[0]} is the device's own")
+        super().__init__(members | dict(outside) | {"events": Out(HopEvents)})
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        kind = device_type(config.device)
         width = config.width
 
         m.submodules.reset_control = reset = ResetControl(
@@ -116,19 +76,17 @@ class VirtioDevice(wiring.Component):
         # PCIe.
         m.submodules.rx_demux = demux = RxDemux(width)
         m.submodules.tx_arbiter = arbiter = TxArbiter(width)
-        m.submodules.config_space = space = ConfigSpace(
-            config, width, device_config_length=DEVICE_CONFIG_BYTES
-        )
+        m.submodules.config_space = space = ConfigSpace(config, width)
         m.submodules.bar_target = bar = BarTarget(width)
         m.submodules.bus_arbiter = bus = BusArbiter(2)
         m.submodules.msix = msix = MSIX(config.msix_vectors, width)
         # Virtio.
         m.submodules.transport = transport = PCITransport(
             config,
-            offered=net.offered(config),
-            required=net.required(config),
+            offered=offered(config),
+            required=required(config),
             readers=len(LOOKUPS),
-            counters=COUNTERS,
+            counters=event_counters(config),
         )
         readers = read_clients(config)
         read = ReadEngine(
@@ -139,22 +97,15 @@ class VirtioDevice(wiring.Component):
             config.timeout_cycles,
         )
         write = WriteEngine(width, len(WRITE_CLIENTS))
-        engine = VirtqueueEngine(
-            config,
-            config.max_frame + net.HEADER_BYTES,
-            min_receive=net.HEADER_BYTES + 1,
-        )
+        engine = build_engine(config, kind)
         m.submodules.read_engine = resettable(read)
         m.submodules.write_engine = resettable(write)
         m.submodules.virtqueues = resettable(engine)
-        m.submodules.device = device = net.NetDevice(config)
-
-        def join(ours, theirs):
-            wiring.connect(m, wiring.flipped(ours), theirs)
+        device = build_device(config, kind)
 
         # TLPs.
-        join(self.rx_tlp, demux.tlp)
-        join(self.tx_tlp, arbiter.tlp)
+        wiring.connect(m, wiring.flipped(self.rx_tlp), demux.tlp)
+        wiring.connect(m, wiring.flipped(self.tx_tlp), arbiter.tlp)
         wiring.connect(m, demux.config, space.requests)
         wiring.connect(m, demux.requests, bar.requests)
         wiring.connect(m, demux.completions, read.completions)
@@ -170,22 +121,19 @@ class VirtioDevice(wiring.Component):
         wiring.connect(m, space.bus, bus.initiator_1)
         wiring.connect(m, bus.bus, transport.bus)
         wiring.connect(m, transport.msix_bus, msix.bus)
-        m.d.comb += [
-            bar.bar_base.eq(space.bar_base),
-            transport.link_up.eq(self.link_up),
-        ]
+        m.d.comb += bar.bar_base.eq(space.bar_base)
         m.d.comb += [part.control.eq(space.control) for part in (bar, msix, transport, read, write)]
 
         # Virtqueues and their DMA.
         for i in range(len(LOOKUPS)):
             wiring.connect(m, getattr(engine, f"lookup_{i}"), getattr(transport, f"lookup_{i}"))
         for i in range(len(readers)):
-            for kind in ("request", "packet"):
-                wiring.connect(m, getattr(engine, f"read_{kind}_{i}"), getattr(read, f"{kind}_{i}"))
+            for port in ("request", "packet"):
+                wiring.connect(m, getattr(engine, f"read_{port}_{i}"), getattr(read, f"{port}_{i}"))
         for i in range(len(WRITE_CLIENTS)):
-            for kind in ("request", "packet", "done"):
+            for port in ("request", "packet", "done"):
                 wiring.connect(
-                    m, getattr(engine, f"write_{kind}_{i}"), getattr(write, f"{kind}_{i}")
+                    m, getattr(engine, f"write_{port}_{i}"), getattr(write, f"{port}_{i}")
                 )
         wiring.connect(m, transport.doorbell, engine.doorbell)
         wiring.connect(m, transport.queue_enabled, engine.enabled_queue)
@@ -216,13 +164,10 @@ class VirtioDevice(wiring.Component):
             msix.hold.eq(transport.hold),
         ]
 
-        # Device and network.
-        wiring.connect(m, engine.readable, device.readable)
-        wiring.connect(m, device.wanted, engine.wanted)
-        wiring.connect(m, device.writable, engine.writable)
-        join(self.net_tx, device.tx)
-        join(self.net_rx, device.rx)
-        m.d.comb += [device.open.eq(running), device.engine_reset.eq(reset.engine_reset)]
+        connect_device(
+            m, self, kind, device,
+            engine=engine, transport=transport, running=running, reset=reset.engine_reset,
+        )  # fmt: skip
 
         # Reset, as a drain.
         m.d.comb += [
@@ -244,38 +189,9 @@ class VirtioDevice(wiring.Component):
         ]
 
         # Errors are events.
-        counted = transport.events
-        m.d.comb += [
-            read.error.ready.eq(1),
-            counted.completion_unexpected.eq(read.unexpected),
-            counted.request_unsupported.eq(bar.unsupported),
-            counted.request_poisoned.eq(bar.poisoned),
-            counted.request_aborted.eq(bar.aborted),
-            counted.message_dropped.eq(demux.dropped),
-            counted.transmit_dropped.eq(device.transmit_dropped | engine.transmit_dropped),
-            counted.receive_dropped.eq(device.receive_dropped | engine.receive_dropped),
-            counted.virtqueue_failed.eq(engine.failed),
-            transport.device_error.eq(engine.failed),
-            space.received_master_abort.eq(counted.read_unsupported),
-            space.received_target_abort.eq(counted.read_aborted),
-            space.master_data_parity.eq(counted.read_poisoned),
-            space.unsupported_request.eq(bar.unsupported),
-            space.signaled_target_abort.eq(bar.aborted),
-            space.detected_parity.eq(bar.poisoned),
-            # An error that a completion tells, and a completion that nobody waits for, are
-            # advisory and count as correctable. [PCIe 3.0 §6.2.3.2.4]
-            space.correctable_error.eq(
-                (bar.unsupported & ~bar.dropped)
-                | bar.aborted
-                | read.unexpected
-                | counted.read_malformed
-            ),
-            space.nonfatal_error.eq(
-                bar.dropped | bar.poisoned | counted.read_poisoned | counted.read_timeout
-            ),
-        ]
-        for code, name in _CODE_COUNTERS.items():
-            m.d.comb += counted[name].eq(read.error.valid & (read.error.payload.code == code))
+        connect_errors(
+            m, demux=demux, space=space, bar=bar, read=read, engine=engine, transport=transport
+        )
 
         m.d.comb += [
             self.events.eq(engine.events),

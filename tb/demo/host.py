@@ -20,10 +20,9 @@ from lib.streams import reset, start_clock
 from virtio_model.driver.pci import VirtioPciDriver
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.spec import net
-from virtio_rtl import top as device
 from virtio_rtl.config import DeviceConfig
 from virtio_rtl.regs import maps as regions
-from virtio_rtl.transport.pci import TRANSPORT_COUNTERS
+from virtio_rtl.top_counters import all_counters
 
 __all__ = ["MESSAGE_ADDRESS", "RX", "TX", "VECTOR", "Host", "Stalled"]
 
@@ -115,7 +114,7 @@ class Host:
     async def counters(self) -> dict[str, int]:
         """Read the device's event counters; those that are not 0."""
         counts = {}
-        for number, counter in enumerate(TRANSPORT_COUNTERS + device.COUNTERS):
+        for number, counter in enumerate(all_counters(self.config)):
             at = regions.COUNTERS.start + 4 * number
             if count := await self.pci.access.bar_read(0, at, 4):
                 counts[counter.name] = count

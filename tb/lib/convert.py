@@ -15,7 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,8 @@ from amaranth.lib import wiring
 import virtio_rtl
 from lib.locks import file_lock
 from lib.paths import BUILD, scripts_dir
+from virtio_rtl.config import DeviceConfig
+from virtio_rtl.device.kind import device_type
 
 _PORT = re.compile(r"^  wire width (\d+) (input|output) \d+ (?:signed)? ?\\(\S+)$", re.M)
 _TIED = re.compile(r"^connect \\(\S+)(?: \[[\d:]+\])? (\d+)'([01]*)$", re.M)
@@ -125,12 +127,18 @@ def _device_key(component: Any, name: str, waive: Collection[str]) -> str | None
     """Return what a component's netlist depends on, if its configuration says all of it."""
     config = getattr(component, "config", None)
     made_from = type(component)
-    if not is_dataclass(config) or made_from.__module__.split(".")[0] != "virtio_rtl":
+    if not isinstance(config, DeviceConfig) or not _of_package(made_from):
+        return None
+    if not _of_package(device_type(config.device).build):  # a device type of a test
         return None
     if list(inspect.signature(made_from).parameters) != ["config"]:
         return None
     parts = [made_from.__qualname__, repr(config), name, repr(sorted(waive)), _sources()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _of_package(thing: Any) -> bool:
+    return thing.__module__.split(".")[0] == "virtio_rtl"
 
 
 @cache

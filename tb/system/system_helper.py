@@ -10,8 +10,7 @@ from lib.streams import cycles
 from virtio_model.driver.packed_queue import PackedQueue
 from virtio_model.rings.packed import DESC_SIZE, PackedDescriptor
 from virtio_rtl.regs.maps import COUNTERS as COUNTER_REGION
-from virtio_rtl.top import COUNTERS
-from virtio_rtl.transport.pci import TRANSPORT_COUNTERS
+from virtio_rtl.top_counters import all_counters
 
 __all__ = [
     "bus_master_off",
@@ -26,7 +25,7 @@ EXPRESS = 0x10
 
 async def counter(system: NetSystem, name: str) -> int:
     """Read a counter of the vendor region."""
-    names = [counter.name for counter in TRANSPORT_COUNTERS + COUNTERS]
+    names = [counter.name for counter in all_counters(system.config)]
     return await system.access.bar_read(0, COUNTER_REGION.start + 4 * names.index(name), 4)
 
 

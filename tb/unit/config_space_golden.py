@@ -66,7 +66,7 @@ class Golden:
                 1: ("common", 0x0000, 0x40),
                 2: ("notify", 0x3000, 8 * p.queue_pairs),
                 3: ("isr", 0x1000, 1),
-                4: ("device", 0x2000, p.device_config_length),
+                4: ("device", 0x2000, 12),
                 5: ("window", 0, 0),
             }[first >> 24]
             size = 20 if name in ("notify", "window") else 16

@@ -43,9 +43,6 @@ async def check_all(host: Host, golden: Golden, skip: tuple[int, ...] = ()) -> N
 
 def configured(case: dict[str, int]) -> tuple[ConfigSpace, dict[str, int]]:
     """The configuration space of a case, and all that its tests need to know about it."""
-    options = {
-        "max_payload_code": 2 if case["width"] == 512 else 1,
-        "device_config_length": 12 if case["width"] == 64 else 28,
-    }
+    options = {"max_payload_code": 2 if case["width"] == 512 else 1}
     component = ConfigSpace(DeviceConfig(name="test", **case), case["width"], **options)
     return component, case | options

@@ -35,7 +35,8 @@ def test_structures_are_aligned(config: DeviceConfig) -> None:
     """Common and device configuration begin at a multiple of 4."""
     space = build_config_space(config)
     assert space["common_config_offset"].reset % 4 == 0
-    assert space["device_config_offset"].reset % 4 == 0
+    if "device_config_offset" in space.fields:
+        assert space["device_config_offset"].reset % 4 == 0
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)

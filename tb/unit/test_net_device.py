@@ -42,11 +42,12 @@ class Rig:
     def __init__(self, dut: Any, *, stall: float):
         self.dut, self.width = dut, params().width
         start_clock(dut)
-        dut.open.value, dut.engine_reset.value = 1, 0
+        dut.open.value, dut.engine_reset.value, dut.link_up.value = 1, 0, 0
         self.stall = stall
-        self.tx = PortSink(dut, "tx", self.width, stall=stall)
-        self.rx = PortSource(dut, "rx", self.width, stall=stall)
-        self.dropped = {n: Strobes(dut, f"{n}_dropped") for n in ("transmit", "receive")}
+        self.tx = PortSink(dut, "net_tx", self.width, stall=stall)
+        self.rx = PortSource(dut, "net_rx", self.width, stall=stall)
+        names = ("transmit", "receive")  # the order of the bits
+        self.dropped = {n: Strobes(dut, "events", bit) for bit, n in enumerate(names)}
         self.attach()
 
     def attach(self) -> None:

@@ -15,9 +15,10 @@ from register_helper import RegisterInitiator, RegisterMemory, load, store
 from lib.port import reader
 from lib.sim import params, simulate
 from lib.streams import cycles, reset, start_clock
-from virtio_model.spec import net, pci
+from virtio_model.spec import pci
 from virtio_model.spec.fields import Field
 from virtio_rtl.config import NAMED_CONFIGS, named_config
+from virtio_rtl.device.kind import device_type
 from virtio_rtl.regs.arbiter import BusArbiter
 from virtio_rtl.regs.decode import BusDecoder
 from virtio_rtl.regs.generate import MapError, accessors, c_header, check_maps, markdown
@@ -250,8 +251,9 @@ def test_maps_are_sound(name: str) -> None:
     found = accessors(maps)
     for field in pci.COMMON_CFG:
         assert found[f"common_config.{field.name}"].address == field.offset
-    for field in net.CONFIG:
-        assert found[f"net_config.{field.name}"].address == 0x2000 + field.offset
+    kind = device_type(config.device)
+    for field in kind.config_fields:
+        assert found[f"{kind.name}_config.{field.name}"].address == 0x2000 + field.offset
     assert found["isr.isr_status"].address == 0x1000
     assert found["counters.errors"].address == 0x4004
     last = config.num_queues - 1

@@ -1,4 +1,4 @@
-"""Device configuration of the network device."""
+"""Device configuration: of the network device, and of a type with fields of every sort."""
 
 from __future__ import annotations
 
@@ -8,54 +8,132 @@ from typing import Any
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
-from register_helper import RegisterInitiator
-from transport_helper import KINDS, MAC, MQ, MTU, STATUS, config
+from register_helper import RegisterInitiator, store
+from sample_type import SAMPLE
 
 from lib.sim import params, simulate
 from lib.streams import cycles, reset, start_clock
-from virtio_rtl.transport.device_config import NetConfig
+from virtio_rtl.config import DeviceConfig
+from virtio_rtl.transport.device_config import DeviceConfigRegion
 
-OFFERED, _ = KINDS["whole"]
-DEVICE = {"mac": "02:11:22:33:44:55", "mtu": 1500, "pairs": 5}
+BASE = 0x2000
+NET = {
+    "image": "021122334455 0000 0000 dc05",
+    "live": {"status": (6, 1, 1 << 16)},
+    "writable": {},
+}
+"""Written by hand: the bytes; live fields with offset, bits and feature; writable ones."""
+OTHER = {
+    "image": "112233445566 0000 cdab 5a 00 00000000 0000 0000 67452301",
+    "live": {"state": (6, 1, 1 << 5), "level": (12, 32, 0)},
+    "writable": {"mode": (10, 1, 1 << 9), "share": (18, 2, 0), "wish": (20, 4, 0)},
+}
+ANY = (1 << 128) - 1
 
 
-def image(offered: int, link: int) -> bytes:
-    """Return the structure, written by hand."""
-    mac = bytes.fromhex("021122334455") if offered & MAC else bytes(6)
-    status = link if offered & STATUS else 0
-    pairs = 5 if offered & MQ else 0
-    mtu = 1500 if offered & MTU else 0
-    words = [status, pairs, mtu]
-    return (mac + b"".join(word.to_bytes(2, "little") for word in words)).ljust(64, b"\0")
+class Rig:
+    """The region, and what it should contain."""
+
+    def __init__(self, dut: Any, stall: float = 0.0) -> None:
+        start_clock(dut)
+        self.dut = dut
+        self.expected = OTHER if params().device == "sample" else NET
+        self.first = bytes.fromhex(self.expected["image"]).ljust(64, b"\0")
+        self.bytes = bytearray(self.first)
+        self.live = dict.fromkeys(self.expected["live"], 0)
+        dut.live.value = dut.freeze.value = dut.clear.value = 0
+        dut.accepted.value = ANY
+        self.bus = RegisterInitiator(dut, stall=stall)
+
+    def put(self, **values: int) -> None:
+        """Change live fields, as the device does."""
+        self.live |= values
+        word = at = 0
+        for name, (_, bits, _) in self.expected["live"].items():
+            word |= self.live[name] << at
+            at += bits
+        self.dut.live.value = word
+
+    def change(self) -> int:
+        """Change some live field; the feature without which nobody is told."""
+        name, (_, bits, feature) = random.choice(list(self.expected["live"].items()))
+        self.put(**{name: self.live[name] ^ random.randint(1, (1 << bits) - 1)})
+        return feature
+
+    def show(self) -> None:
+        """Live fields show what they are."""
+        for name, (offset, bits, _) in self.expected["live"].items():
+            size = 4 if bits == 32 else 2
+            self.bytes[offset : offset + size] = self.live[name].to_bytes(size, "little")
+
+    def writable_at(self, accepted: int) -> set[int]:
+        """Offsets of bytes that the driver may write."""
+        return {
+            offset + byte
+            for offset, size, feature in self.expected["writable"].values()
+            if not feature or accepted & feature
+            for byte in range(size)
+        }
+
+    async def write(self, accepted: int = ANY, *, counts: bool = True) -> None:
+        """Write a dword somewhere, with any enables."""
+        request = {
+            "address": BASE + 4 * random.randrange(16), "write": 1,
+            "data": random.getrandbits(32), "byte_enable": random.getrandbits(4),
+        }  # fmt: skip
+        written: dict[int, int] = {}
+        store(written, request)
+        allowed = self.writable_at(accepted)
+        if counts:
+            for address, byte in written.items():
+                if address - BASE in allowed:
+                    self.bytes[address - BASE] = byte
+        await self.bus.raw(**request)
+
+    async def check(self) -> None:
+        """Read everything."""
+        for size in (1, 2, 4):
+            for offset in range(0, 64, size):
+                expected = int.from_bytes(self.bytes[offset : offset + size], "little")
+                assert await self.bus.read(BASE + offset, size) == expected, offset
+        if self.expected["writable"]:
+            value = b"".join(
+                self.bytes[offset : offset + size]
+                for offset, size, _ in self.expected["writable"].values()
+            )
+            assert int(self.dut.settings.value) == int.from_bytes(value, "little")
 
 
-@cocotb.test(timeout_time=500, timeout_unit="us")
-async def every_byte_is_right_and_read_only(dut: Any) -> None:
-    """All offsets and sizes, before and after writes, link up and down."""
-    start_clock(dut)
-    dut.status_negotiated.value = dut.freeze.value = 0
-    bus = RegisterInitiator(dut, stall=0.2)
-    dut.link_up.value = 0
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def every_byte_is_right(dut: Any) -> None:
+    """All offsets and sizes, after changes of the device and writes: only writable fields take
+    them, those of a feature only with it, and a reset brings the first values back.
+    """
+    rig = Rig(dut, stall=0.2)
     await reset(dut)
-    for link in (0, 1, 0):
-        dut.link_up.value = link
+    for accepted in (ANY, ANY & ~(1 << 9), 0, ANY):
+        dut.accepted.value = accepted
+        await rig.check()
+        for _ in range(40):
+            await rig.write(accepted)
+        rig.change()
         await cycles(dut, 2)
-        golden = image(params().offered, link)
-        for _ in range(2):
-            for size in (1, 2, 4):
-                for offset in range(0, 64, size):
-                    expected = int.from_bytes(golden[offset : offset + size], "little")
-                    assert await bus.read(0x2000 + offset, size) == expected
-            for offset in range(0, 64, 4):
-                await bus.write(0x2000 + offset, random.getrandbits(32))
+        rig.show()
+        await rig.check()
+    await rig.bus.request.idle()
+    dut.clear.value = 1
+    await cycles(dut, 1)
+    dut.clear.value = 0
+    rig.bytes[:] = rig.first
+    rig.show()
+    await cycles(dut, 1)
+    await rig.check()
 
 
 @cocotb.test(timeout_time=500, timeout_unit="us")
 async def changes_and_reads_strobe(dut: Any) -> None:
-    """One `changed` per link change, `notify` if the driver wants it, `config_read` per read."""
-    start_clock(dut)
-    bus = RegisterInitiator(dut)
-    dut.link_up.value = dut.status_negotiated.value = dut.freeze.value = 0
+    """One `changed` per change, `notify` if the driver wants it, `config_read` per read."""
+    rig = Rig(dut)
     await reset(dut)
     seen = {"changed": 0, "notify": 0, "config_read": 0}
 
@@ -67,39 +145,34 @@ async def changes_and_reads_strobe(dut: Any) -> None:
 
     cocotb.start_soon(watch())
     expected = {"changed": 0, "notify": 0, "config_read": 0}
-    link = 0
-    offers = bool(params().offered & STATUS)
-    for _ in range(100):
-        negotiated = random.getrandbits(1)
-        dut.status_negotiated.value = negotiated
-        new = random.getrandbits(1)
-        dut.link_up.value = new
-        expected["changed"] += offers and new != link
-        expected["notify"] += offers and new != link and negotiated
-        link = new
+    for _ in range(150):
+        accepted = random.choice([0, ANY])
+        dut.accepted.value = accepted
+        if random.getrandbits(1):
+            feature = rig.change()
+            expected["changed"] += 1
+            expected["notify"] += not feature or bool(accepted & feature)
         await cycles(dut, 2)
         for _ in range(random.randrange(3)):
-            await bus.read(0x2004)
+            await rig.bus.read(BASE + 4)
             expected["config_read"] += 1
-        await bus.write(0x2000, 0)
+        before = bytes(rig.bytes)
+        await rig.write(accepted)
+        expected["changed"] += before != rig.bytes
         await cycles(dut, 2)
     assert seen == expected
 
 
 @cocotb.test(timeout_time=100, timeout_unit="us")
 async def changed_is_early_enough(dut: Any) -> None:
-    """No read shows a new status before its `changed`."""
-    start_clock(dut)
-    bus = RegisterInitiator(dut)
-    dut.link_up.value = dut.status_negotiated.value = dut.freeze.value = 0
+    """No read shows a new value before its `changed`."""
+    rig = Rig(dut)
     await reset(dut)
-    if not params().offered & STATUS:
-        return
     for wait in range(6):
-        old = wait & 1
-        bus.request.queue([{"address": 0x2004, "byte_enable": 12}])
+        old = await rig.bus.read(BASE + 6, 2)
+        rig.bus.request.queue([{"address": BASE + 4, "byte_enable": 12}])
         await cycles(dut, wait)
-        dut.link_up.value = 1 - old
+        rig.put(**{next(iter(rig.live)): 1 - old})
         changed_at = read_at = None
         for cycle in range(10):
             await RisingEdge(dut.clk)
@@ -107,7 +180,7 @@ async def changed_is_early_enough(dut: Any) -> None:
                 changed_at = cycle
             if int(dut.config_read.value):
                 read_at = cycle
-        value = (await bus.response.receive()) >> 16
+        value = (await rig.bus.response.receive()) >> 16
         assert changed_at is not None
         if value != old:
             assert read_at is not None
@@ -116,49 +189,38 @@ async def changed_is_early_enough(dut: Any) -> None:
 
 @cocotb.test(timeout_time=500, timeout_unit="us")
 async def nothing_changes_while_frozen(dut: Any) -> None:
-    """A change meanwhile shows when the freeze ends, with one `changed` and `notify`."""
-    start_clock(dut)
-    bus = RegisterInitiator(dut)
-    dut.link_up.value = dut.freeze.value = 0
-    dut.status_negotiated.value = 1
+    """A change meanwhile shows when the freeze ends, with one `changed` and `notify`; writes are
+    dropped.
+    """
+    rig = Rig(dut)
     await reset(dut)
-    if not params().offered & STATUS:
-        return
-    shown = 0
-    for _ in range(30):
+    shown = dict(rig.live)
+    for _ in range(20):
         dut.freeze.value = 1
         for _ in range(random.randint(1, 9)):
             await RisingEdge(dut.clk)
-            dut.link_up.value = random.getrandbits(1)
+            rig.change()
             assert int(dut.changed.value) == int(dut.notify.value) == 0
-        await cycles(dut, 2)
-        assert await bus.read(0x2006, 2) == shown
-        told = int(dut.link_up.value) != shown
+        for _ in range(8):
+            await rig.write(counts=False)
+        await rig.bus.request.idle()
+        await rig.check()
+        told = rig.live != shown
         dut.freeze.value = 0
         await cycles(dut, 1)
         assert int(dut.changed.value) == int(dut.notify.value) == told
         await cycles(dut, 1)
         assert int(dut.changed.value) == int(dut.notify.value) == 0
-        shown = int(dut.link_up.value)
-        assert await bus.read(0x2006, 2) == shown
+        shown = dict(rig.live)
+        rig.show()
+        await rig.check()
 
 
-@pytest.mark.parametrize("offered", [OFFERED, OFFERED & ~(MAC | MQ), OFFERED & ~(STATUS | MTU)])
-def test_net_config(offered: int) -> None:
+@pytest.mark.parametrize("device", ["net", SAMPLE.name])
+def test_device_config(device: str) -> None:
     """The structure in simulation."""
-    device = config(DEVICE["pairs"], mac=DEVICE["mac"], mtu=DEVICE["mtu"])
+    config = DeviceConfig(name="test", device=device, mac="02:11:22:33:44:55", mtu=1500)
     simulate(
-        NetConfig(device, offered),
-        module=__name__,
-        name=f"net_config_{offered:x}",
-        params={"offered": offered},
-        waive=[] if offered & STATUS else ["changed", "notify"],
-    )
-
-
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
-@pytest.mark.parametrize("bit", [63, 60, 57, 51])
-def test_fields_without_a_source_are_refused(bit: int) -> None:
-    """Features whose configuration fields this room does not have cannot be offered."""
-    with pytest.raises(ValueError, match="no configuration"):
-        NetConfig(config(), OFFERED | 1 << bit)
+        DeviceConfigRegion(config), module=__name__, name=f"device_config_{device}",
+        params={"device": device},
+    )  # fmt: skip

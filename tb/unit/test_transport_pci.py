@@ -79,10 +79,10 @@ async def from_probe_to_interrupt_and_back(dut: Any) -> None:
         await cycles(dut, 60)
         assert seen(bench.vectors) == [vectors[q] for q in order if vectors[q] != NO_VECTOR]
         assert await bus.read(ISR, 1) == 0
-        dut.link_up.value = 1 - int(dut.link_up.value)
+        dut.live.value = 1 - int(dut.live.value)
         assert await bench.vectors.receive() == 0
         assert await bus.read(ISR, 1) == 2
-        assert await bus.read(DEVICE + 6, 2) == int(dut.link_up.value)
+        assert await bus.read(DEVICE + 6, 2) == int(dut.live.value)
         await bus.write(0x14, 0, 1)
         bench.interrupts.queue({"queue": 0} for _ in range(5))  # too late
         while await bus.read(0x14, 1):
@@ -106,7 +106,7 @@ async def without_msix_isr_and_intx(dut: Any) -> None:
         if event == "queue":
             await bench.interrupts.send({"queue": 1})
         else:
-            dut.link_up.value = 1
+            dut.live.value = 1
         await cycles(dut, 8)
         assert int(dut.intx.value) == int(dut.interrupt_status.value) == 1
         bench.control(msix=0, intx_disable=1)
@@ -139,7 +139,7 @@ async def config_changes_need_status_and_driver_ok(dut: Any) -> None:
         await bus.read(DEVICE)
         await negotiate(bus, features, status)
         generation = await bus.read(0x15, 1)
-        dut.link_up.value = 1 - int(dut.link_up.value)
+        dut.live.value = 1 - int(dut.live.value)
         await cycles(dut, 10)
         assert await bus.read(0x15, 1) == generation
         await bus.read(DEVICE + 4)

@@ -96,7 +96,7 @@ async def changes_are_told_on_resume(dut: Any) -> None:
     bus = bench.bus
     await reset(dut)
     await running(bench)
-    dut.link_up.value = shown = 1
+    dut.live.value = shown = 1
     assert await bench.vectors.receive() == 1
     await bus.read(DEVICE + 4)  # that was a change, too
     broken = False
@@ -108,11 +108,11 @@ async def changes_are_told_on_resume(dut: Any) -> None:
         early = random.getrandbits(1)  # before it is suspended, or after
         if early:
             await cycles(dut, 3)
-            dut.link_up.value = link
+            dut.live.value = link
         bench.engine(rested=1, fetch_idle=1)
         while await bus.read(STATE, 1) & 16 == 0:
             pass
-        dut.link_up.value = link
+        dut.live.value = link
         fails = step == 20
         if fails:
             await strobe(dut, "device_error")

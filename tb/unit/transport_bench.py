@@ -26,7 +26,7 @@ class Bench:
         self.dut = dut
         start_clock(dut)
         for name in (
-            "link_up",
+            "live",
             "device_error",
             "function_reset",
             "events",

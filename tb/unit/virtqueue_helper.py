@@ -128,10 +128,11 @@ class Moves:
 
 
 class Strobes:
-    """Counts the cycles in which a port is high."""
+    """Counts the cycles in which a bit of a port is high."""
 
-    def __init__(self, dut: Any, name: str):
+    def __init__(self, dut: Any, name: str, bit: int = 0):
         self.count = 0
+        self._bit = bit
         self._read = reader(getattr(dut, name))
         self._clk = dut.clk
         cocotb.start_soon(self._run())
@@ -140,7 +141,7 @@ class Strobes:
         edge = RisingEdge(self._clk)
         while True:
             await edge
-            self.count += self._read()
+            self.count += self._read() >> self._bit & 1
 
 
 class IdleWatch:

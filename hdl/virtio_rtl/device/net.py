@@ -1,22 +1,26 @@
 """The network device. [virtio 1.4 §5.1]"""
 
 from amaranth.hdl import Module, Mux, ResetInserter, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from virtio_model.spec.features import Feature, mask
+from virtio_model.spec import net as spec
+from virtio_model.spec.features import mask
+from virtio_model.spec.fields import by_name
 from virtio_model.spec.net import NetFeature
 
 from ..config import DeviceConfig
 from ..lib.frame_fifo import FrameFIFO
 from ..lib.prefix import AddPrefix, DropPrefix
+from ..regs.maps import Counter
 from ..types.axis import AXIStream
 from ..types.packet import packet_stream
 from ..types.virtqueue import WritableRequest
+from .kind import DeviceType, register
 from .mtu_limit import MTULimit
 from .net_ports import CutPacket, PacketToPort, PortToPacket
 
-__all__ = ["HEADER_BYTES", "NetDevice", "offered", "required"]
+__all__ = ["HEADER_BYTES", "NET", "NetDevice"]
 
 HEADER_BYTES = 12
 """Packet header without any of the features that lengthen it. [virtio 1.4 §5.1.6]"""
@@ -24,40 +28,20 @@ HEADER_BYTES = 12
 _RECEIVE_HEADER = bytes(10) + (1).to_bytes(2, "little")
 """No offload, num_buffers 1."""
 
-_ALWAYS = mask(
-    (
-        Feature.VERSION_1,
-        Feature.ACCESS_PLATFORM,
-        Feature.ORDER_PLATFORM,
-        NetFeature.MAC,
-        NetFeature.STATUS,
-        NetFeature.MTU,
-    )
+_COUNTERS = (
+    Counter(
+        "transmit_dropped",
+        "frames longer than the device sends, or without a byte behind the header; two in one "
+        "cycle count once",
+    ),
+    Counter(
+        "receive_dropped",
+        "frames above the MTU, longer than the driver's buffer, without a buffer, or lost to one "
+        "that broke a rule; two in one cycle count once",
+    ),
 )
-
-
-def offered(config: DeviceConfig) -> int:
-    """The feature set that a net device of this configuration offers. [virtio 1.4 §5.1.3, §6]"""
-    built = {
-        Feature.RING_PACKED: "packed" in config.rings,
-        Feature.INDIRECT_DESC: config.indirect,
-        Feature.EVENT_IDX: config.event_idx,
-        Feature.IN_ORDER: config.in_order,
-        Feature.NOTIFICATION_DATA: config.notification_data,
-        Feature.NOTIF_CONFIG_DATA: config.notif_config_data,
-        Feature.RING_RESET: config.ring_reset,
-        Feature.SUSPEND: config.suspend,
-    }
-    return _ALWAYS | mask(feature for feature, there in built.items() if there)
-
-
-def required(config: DeviceConfig) -> int:
-    """The features without which the device refuses FEATURES_OK.
-
-    A driver may choose its ring format only if both are built.
-    """
-    needed = mask([Feature.VERSION_1])
-    return needed if "split" in config.rings else needed | mask([Feature.RING_PACKED])
+_EVENTS = data.StructLayout({counter.name: 1 for counter in _COUNTERS})
+_LIVE = {"status": 1}  # LINK_UP is bit 0
 
 
 def _fifo_beats(config: DeviceConfig) -> int:
@@ -66,11 +50,16 @@ def _fifo_beats(config: DeviceConfig) -> int:
     return 1 << (2 * config.max_frame // lanes).bit_length()
 
 
+def _outside(config: DeviceConfig) -> dict[str, wiring.Member]:
+    port = AXIStream(config.width, config.pair_bits)
+    return {"net_tx": Out(port), "net_rx": In(port), "link_up": In(1)}
+
+
 class NetDevice(wiring.Component):
     """Ethernet frames between the virtqueue engine's packets and AXI4-Stream ports.
 
     Transmit: the 12-byte packet header is taken off, the frame waits until it is whole, then it
-    leaves at ``tx`` without a pause of ours. Receive: a frame waits until it is whole and good,
+    leaves at ``net_tx`` without a pause of ours. Receive: a frame waits until it is whole and good,
     and known to be within the MTU; a buffer of its length is asked for, and the packet header is
     put in front.
     A receive frame that finds no buffer waits: the port stalls, nothing is dropped. With several
@@ -86,19 +75,20 @@ class NetDevice(wiring.Component):
     readable : packet_stream(width, pair_bits); wanted : stream of ``WritableRequest``;
     writable : packet_stream(width)
         The door to the virtqueue engine.
-    tx, rx : ``AXIStream(width, pair_bits)``
-        ``tuser`` on the last beat of a received frame drops it; it is 0 on ``tx``. ``tdest``, with
-        several queue pairs, is the pair that a frame came from or goes to; one that does not
-        exist is taken as pair 0.
+    net_tx, net_rx : ``AXIStream(width, pair_bits)``
+        ``tuser`` on the last beat of a received frame drops it; it is 0 on ``net_tx``.
+        ``tdest``, with several queue pairs, is the pair that a frame came from or goes to; one
+        that does not exist is taken as pair 0.
     open : 1
         The driver is ready; frames that start to arrive while it is not are dropped.
     engine_reset : 1
-        Resets the virtqueue side. Frames that wait at ``tx`` still leave.
-    transmit_dropped : 1
+        Resets the virtqueue side. Frames that wait at ``net_tx`` still leave.
+    link_up : 1
+        State of the link; shown to the driver as ``live.status``.
+    live : struct of ``status``, 1 bit
+    events : struct of ``transmit_dropped`` and ``receive_dropped``
         A frame was dropped because it is longer than ``config.max_frame``, or a packet because
-        nothing follows its header.
-    receive_dropped : 1
-        A frame was dropped because it is above the MTU.
+        nothing follows its header; a frame was dropped because it is above the MTU.
 
     One beat a cycle. No offloads. Pair ``n`` has the virtqueues ``2 n`` (receive) and
     ``2 n + 1`` (transmit); who steers frames to pairs is outside. [virtio 1.4 §5.1.2]
@@ -112,13 +102,12 @@ class NetDevice(wiring.Component):
                 "readable": In(packet_stream(width, dest)),
                 "wanted": Out(stream.Signature(WritableRequest)),
                 "writable": Out(packet_stream(width)),
-                "tx": Out(AXIStream(width, dest)),
-                "rx": In(AXIStream(width, dest)),
                 "open": In(1),
                 "engine_reset": In(1),
-                "transmit_dropped": Out(1),
-                "receive_dropped": Out(1),
+                "live": Out(data.StructLayout(_LIVE)),
+                "events": Out(_EVENTS),
             }
+            | _outside(config)
         )
 
     def elaborate(self, platform):
@@ -141,14 +130,15 @@ class NetDevice(wiring.Component):
         wiring.connect(m, strip.output, cut.input)
         wiring.connect(m, cut.output, transmit.input)
         wiring.connect(m, transmit.output, transmit_port.input)
-        wiring.connect(m, transmit_port.port, wiring.flipped(self.tx))
+        wiring.connect(m, transmit_port.port, wiring.flipped(self.net_tx))
         m.d.comb += [
+            self.live.status.eq(self.link_up),
             cut.cut.eq(self.engine_reset),
             transmit.lengths.ready.eq(1),
         ]
         # Two at once are counted one after the other; a frame too long has beats enough for that.
         m.d.sync += [
-            self.transmit_dropped.eq(transmit.dropped | strip.dropped | drop_owed),
+            self.events.transmit_dropped.eq(transmit.dropped | strip.dropped | drop_owed),
             drop_owed.eq(
                 (transmit.dropped & strip.dropped)
                 | (drop_owed & (transmit.dropped | strip.dropped))
@@ -162,7 +152,7 @@ class NetDevice(wiring.Component):
         m.submodules.receive_fifo = resettable(receive)
         add = AddPrefix(width, _RECEIVE_HEADER)
         m.submodules.add_header = resettable(add)
-        wiring.connect(m, wiring.flipped(self.rx), receive_port.port)
+        wiring.connect(m, wiring.flipped(self.net_rx), receive_port.port)
         wiring.connect(m, receive_port.output, limit.input)
         wiring.connect(m, limit.output, receive.input)
         m.d.comb += [
@@ -183,9 +173,35 @@ class NetDevice(wiring.Component):
             receive.lengths.ready.eq(self.wanted.ready),
         ]
         # What is too long for the FIFO is above the MTU, and must not count twice.
-        m.d.sync += self.receive_dropped.eq(limit.dropped)
+        m.d.sync += self.events.receive_dropped.eq(limit.dropped)
         if dest:
             pair = receive.lengths.payload.dest
             exists = pair < self.config.queue_pairs
             m.d.comb += self.wanted.payload.queue.eq(Mux(exists, pair << 1, 0))
         return m
+
+
+NET = register(
+    DeviceType(
+        name="net",
+        device_id=spec.DEVICE_ID,
+        class_code=0x020000,  # Ethernet controller
+        build=NetDevice,
+        paths="pairs",
+        packet_bytes=lambda config: (HEADER_BYTES + 1, HEADER_BYTES + config.max_frame),
+        queues=lambda config: 2 * config.queue_pairs,
+        features=lambda config: mask((NetFeature.MAC, NetFeature.STATUS, NetFeature.MTU)),
+        dependencies=spec.DEPENDENCIES,
+        config_fields=tuple(f for f in spec.CONFIG if f.end <= by_name(spec.CONFIG)["mtu"].end),
+        config_values=lambda config: {
+            "mac": int.from_bytes(config.mac_bytes, "little"),
+            "mtu": config.mtu,
+        },
+        config_live=_LIVE,
+        config_features={"status": NetFeature.STATUS},
+        counters=_COUNTERS,
+        outside=_outside,
+        own_reset=True,
+    )
+)
+"""Ethernet, without offloads and without a control virtqueue. [virtio 1.4 §5.1]"""

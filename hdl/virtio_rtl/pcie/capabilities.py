@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from virtio_model.spec import net, pci
+from virtio_model.spec import pci
 
 from ..config import ConfigError, DeviceConfig
+from ..device.kind import DeviceType, device_type
 from ..regs import maps
 
 __all__ = [
@@ -18,9 +19,6 @@ __all__ = [
 ]
 
 MSIX_MAX_VECTORS = (maps.PBA_OFFSET - maps.MSIX.start) // pci.MSIX_ENTRY_SIZE
-
-# Device type -> virtio device id, PCI class code, bytes of the device configuration.
-_DEVICE_TYPES = {"net": (net.DEVICE_ID, 0x020000, net.CONFIG_SIZE)}
 
 
 class Access(Enum):
@@ -134,11 +132,11 @@ class _Layout:
         self.add(f"{prefix}_next", 0, "15:8", reset=0 if last else self.end)
 
 
-def _header(layout: _Layout, device_id: int, class_code: int) -> None:
+def _header(layout: _Layout, kind: DeviceType) -> None:
     """Type 0 header. [PCIe 3.0 §7.5.1, §7.5.2]"""
     rw, w1c = Access.RW, Access.W1C
-    layout.add("vendor_id", 0x00, "15:0", reset=pci.VENDOR_ID)
-    layout.add("device_id", 0x00, "31:16", reset=pci.modern_device_id(device_id))
+    layout.add("vendor_id", 0x00, "15:0", reset=kind.vendor_id)
+    layout.add("device_id", 0x00, "31:16", reset=kind.pci_id)
     layout.add("memory_enable", 0x04, "1", rw)
     layout.add("bus_master_enable", 0x04, "2", rw)
     layout.add("parity_error_response", 0x04, "6", rw)
@@ -152,13 +150,13 @@ def _header(layout: _Layout, device_id: int, class_code: int) -> None:
     layout.add("received_master_abort", 0x04, "29", w1c)
     layout.add("detected_parity", 0x04, "31", w1c)
     layout.add("revision_id", 0x08, "7:0", reset=pci.MODERN_REVISION_MIN)
-    layout.add("class_code", 0x08, "31:8", reset=class_code)
+    layout.add("class_code", 0x08, "31:8", reset=kind.class_code)
     layout.add("cache_line_size", 0x0C, "7:0", rw)
     layout.add("bar0_type", 0x10, "3:0", reset=0b0100)  # 64-bit memory, not prefetchable
     layout.add("bar0_base", 0x10, "31:16", rw)  # 64 KiB
     layout.add("bar1_base", 0x14, "31:0", rw)
-    layout.add("subsystem_vendor_id", 0x2C, "15:0", reset=pci.VENDOR_ID)
-    layout.add("subsystem_id", 0x2C, "31:16", reset=pci.modern_device_id(device_id))
+    layout.add("subsystem_vendor_id", 0x2C, "15:0", reset=kind.vendor_id)
+    layout.add("subsystem_id", 0x2C, "31:16", reset=kind.pci_id)
     layout.add("capabilities_pointer", 0x34, "7:0", reset=layout.end)
     layout.add("interrupt_line", 0x3C, "7:0", rw)
     layout.add("interrupt_pin", 0x3C, "15:8", reset=1)  # INTA
@@ -224,7 +222,10 @@ def _express(layout: _Layout, config: DeviceConfig, max_payload_code: int) -> No
 
 
 def _virtio(layout: _Layout, num_queues: int, device_config_length: int) -> None:
-    """The five virtio vendor capabilities. [virtio 1.4 §4.1.4]"""
+    """The virtio vendor capabilities; without device configuration none for it.
+
+    [virtio 1.4 §4.1.4]
+    """
     kind = pci.CfgType
     notify_length = maps.NOTIFY_OFF_MULTIPLIER * num_queues
     structures = [
@@ -235,6 +236,8 @@ def _virtio(layout: _Layout, num_queues: int, device_config_length: int) -> None
         (kind.PCI, pci.PCI_CFG_CAP_SIZE, 0, 0),
     ]
     for config_type, length, offset, size in structures:
+        if config_type == kind.DEVICE and not size:
+            continue
         window = config_type == kind.PCI
         name = "window" if window else f"{config_type.name.lower()}_config"
         access = Access.RW if window else Access.RO
@@ -250,32 +253,24 @@ def _virtio(layout: _Layout, num_queues: int, device_config_length: int) -> None
             layout.add("window_data", 16, "31:0", access)
 
 
-def build_config_space(
-    config: DeviceConfig, *, max_payload_code: int = 1, device_config_length: int | None = None
-) -> ConfigSpaceMap:
+def build_config_space(config: DeviceConfig, *, max_payload_code: int = 1) -> ConfigSpaceMap:
     """Lay out the configuration space of one function.
 
     ``max_payload_code``: largest payload supported, 128 << code bytes: 1 or 2.
-    ``device_config_length``: bytes of the device configuration structure, 1 to 4096; None: all
-    that the specification has for the device type.
     """
     if max_payload_code not in (1, 2):
         raise ConfigError(f"max_payload_code = {max_payload_code!r}: 1 (256) or 2 (512 bytes)")
-    device_id, class_code, config_size = _DEVICE_TYPES[config.device]
-    if device_config_length is None:
-        device_config_length = config_size
-    if not 1 <= device_config_length <= 4096:
-        raise ConfigError(f"device_config_length = {device_config_length!r}: 1 to 4096")
+    kind = device_type(config.device)
     if not 2 <= config.msix_vectors <= MSIX_MAX_VECTORS:
         raise ConfigError(
             f"msix_vectors = {config.msix_vectors!r}: 2 to {MSIX_MAX_VECTORS}, the room in BAR 0"
         )
     layout = _Layout()
-    _header(layout, device_id, class_code)
+    _header(layout, kind)
     _power_management(layout)
     _msix(layout, config.msix_vectors)
     _express(layout, config, max_payload_code)
-    _virtio(layout, config.num_queues, device_config_length)
+    _virtio(layout, config.num_queues, kind.config_bytes)
     if layout.end > 0x100:
         raise ConfigError("the capability list does not fit the first 256 bytes")
     return ConfigSpaceMap(layout.fields)

@@ -29,8 +29,6 @@ class ConfigSpace(wiring.Component):
         Data bits of the TLP streams: 64, 128, 256 or 512.
     max_payload_code
         Largest payload supported, 128 << code bytes: 1 or 2.
-    device_config_length
-        Bytes of the device configuration structure, 1 to 4096; None: the device type's.
 
     Ports
     -----
@@ -82,15 +80,10 @@ class ConfigSpace(wiring.Component):
         width: int,
         *,
         max_payload_code: int = 1,
-        device_config_length: int | None = None,
     ):
         self.width = width
         self.max_payload_code = max_payload_code
-        self.space = build_config_space(
-            config,
-            max_payload_code=max_payload_code,
-            device_config_length=device_config_length,
-        )
+        self.space = build_config_space(config, max_payload_code=max_payload_code)
         super().__init__(
             {
                 "requests": In(tlp_stream(width)),

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from virtio_model.spec import net, pci
+from virtio_model.spec import pci
 from virtio_model.spec.fields import Field
 from virtio_rtl.config import DeviceConfig
+from virtio_rtl.device.kind import device_type
 
 __all__ = [
     "BAR_BYTES",
@@ -97,6 +98,7 @@ _PBA_FIELDS = (
 
 def register_maps(config: DeviceConfig, counters: Sequence[Counter] = ()) -> list[RegisterMap]:
     """All register maps of a device, by address."""
+    kind = device_type(config.device)
     # What this configuration fixes takes the place of "a property of the device".
     fixed = {"queue_size": config.queue_size_max, "num_queues": config.num_queues}
     common = tuple(
@@ -107,7 +109,17 @@ def register_maps(config: DeviceConfig, counters: Sequence[Counter] = ()) -> lis
             "common_config", COMMON_CONFIG.start, common, "Common configuration structure."
         ),
         RegisterMap("isr", ISR.start, _ISR_FIELDS, "ISR status."),
-        RegisterMap("net_config", DEVICE_CONFIG.start, net.CONFIG, "Network device configuration."),
+    ]
+    if kind.config_fields:
+        maps.append(
+            RegisterMap(
+                f"{kind.name}_config",
+                DEVICE_CONFIG.start,
+                kind.config_fields,
+                f"Device configuration of {kind.name}.",
+            )
+        )
+    maps.append(
         RegisterMap(
             "notify",
             NOTIFY.start,
@@ -115,8 +127,8 @@ def register_maps(config: DeviceConfig, counters: Sequence[Counter] = ()) -> lis
             "Notification, one address a virtqueue.",
             config.num_queues,
             NOTIFY_OFF_MULTIPLIER,
-        ),
-    ]
+        )
+    )
     if counters:
         maps.append(
             RegisterMap(

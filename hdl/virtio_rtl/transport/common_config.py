@@ -10,7 +10,7 @@ from virtio_rtl.config import DeviceConfig
 from virtio_rtl.regs.fields import dword_value, merged, touched
 from virtio_rtl.regs.maps import COMMON_CONFIG
 from virtio_rtl.regs.target import RegisterTarget
-from virtio_rtl.transport.features import NET_DEPENDENCIES, FeatureNegotiation
+from virtio_rtl.transport.features import FeatureNegotiation, dependencies
 from virtio_rtl.transport.queue_table import QueueRegisters
 from virtio_rtl.transport.status import StatusRegister
 from virtio_rtl.types.regbus import RegisterBus
@@ -111,7 +111,7 @@ class CommonConfig(wiring.Component):
         m.submodules.target = target = RegisterTarget()
         wiring.connect(m, wiring.flipped(self.bus), target.bus)
         m.submodules.features = negotiation = FeatureNegotiation(
-            self.offered, self.required, NET_DEPENDENCIES
+            self.offered, self.required, dependencies(self.config)
         )
         suspend = features.has(self.offered, features.Feature.SUSPEND)
         m.submodules.status = status = StatusRegister(suspend=suspend)

@@ -9,12 +9,47 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from virtio_model.spec import features as spec
-from virtio_model.spec import net
+from virtio_model.spec.features import Feature
+from virtio_rtl.config import ConfigError, DeviceConfig
+from virtio_rtl.device.kind import device_type
 
-__all__ = ["FEATURE_WORDS", "NET_DEPENDENCIES", "FeatureNegotiation"]
+__all__ = ["FEATURE_WORDS", "FeatureNegotiation", "dependencies", "offered", "required"]
 
 FEATURE_WORDS = spec.FEATURE_BITS_END // 32
-NET_DEPENDENCIES: spec.Dependencies = {**spec.DEPENDENCIES, **net.DEPENDENCIES}
+_ALWAYS = spec.mask((Feature.VERSION_1, Feature.ACCESS_PLATFORM, Feature.ORDER_PLATFORM))
+_OF_TYPES = spec.mask((*range(24), *range(50, spec.FEATURE_BITS_END)))
+
+
+def offered(config: DeviceConfig) -> int:
+    """The feature set that a device of this configuration offers. [virtio 1.4 §2.2, §6]"""
+    built = {
+        Feature.RING_PACKED: "packed" in config.rings,
+        Feature.INDIRECT_DESC: config.indirect,
+        Feature.EVENT_IDX: config.event_idx,
+        Feature.IN_ORDER: config.in_order,
+        Feature.NOTIFICATION_DATA: config.notification_data,
+        Feature.NOTIF_CONFIG_DATA: config.notif_config_data,
+        Feature.RING_RESET: config.ring_reset,
+        Feature.SUSPEND: config.suspend,
+    }
+    of_type = device_type(config.device).features(config)
+    if others := of_type & ~_OF_TYPES:
+        raise ConfigError(f"features of {config.device}: {others:#x} are not those of a type")
+    return _ALWAYS | of_type | spec.mask(feature for feature, there in built.items() if there)
+
+
+def required(config: DeviceConfig) -> int:
+    """The features without which the device refuses FEATURES_OK.
+
+    A driver may choose its ring format only if both are built.
+    """
+    needed = spec.mask([Feature.VERSION_1])
+    return needed if "split" in config.rings else needed | spec.mask([Feature.RING_PACKED])
+
+
+def dependencies(config: DeviceConfig) -> spec.Dependencies:
+    """What each feature of a device of this configuration needs."""
+    return {**spec.DEPENDENCIES, **device_type(config.device).dependencies}
 
 
 class FeatureNegotiation(wiring.Component):

@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Const, Module, ResetInserter
+from amaranth.hdl import Const, Module, Mux, ResetInserter
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from virtio_model.spec import features
 from virtio_model.spec.features import Feature
-from virtio_model.spec.net import NetFeature
 from virtio_rtl.config import DeviceConfig
+from virtio_rtl.device.kind import device_type
 from virtio_rtl.lib.stream import StreamArbiter
 from virtio_rtl.regs.decode import BusDecoder
 from virtio_rtl.regs.maps import COMMON_CONFIG, COUNTERS, DEVICE_CONFIG, ISR, MSIX, NOTIFY, Counter
 from virtio_rtl.transport.common_config import CommonConfig
 from virtio_rtl.transport.counters import Counters
-from virtio_rtl.transport.device_config import NetConfig
+from virtio_rtl.transport.device_config import DeviceConfigRegion
 from virtio_rtl.transport.interrupt import InterruptRouter
 from virtio_rtl.transport.isr import ISRStatus
 from virtio_rtl.transport.notify import Notify
@@ -27,13 +27,11 @@ from virtio_rtl.types.virtqueue import Doorbell, InterruptRequest, QueueLookup, 
 
 __all__ = ["TRANSPORT_COUNTERS", "PCITransport"]
 
-TRANSPORT_COUNTERS = (
-    Counter("bad_doorbell", "Notifications for a virtqueue that does not exist."),
-)
+TRANSPORT_COUNTERS = (Counter("bad_doorbell", "notifications of a virtqueue that is not there"),)
 
 
 class PCITransport(wiring.Component):
-    """virtio-pci transport of the network device. [virtio 1.4 §4.1]
+    """virtio-pci transport of any device type. [virtio 1.4 §4.1]
 
     Parameters
     ----------
@@ -56,8 +54,9 @@ class PCITransport(wiring.Component):
     msix_bus: Out(RegisterBus)
         The accesses to the MSI-X table and pending bits.
     control: In(FunctionControl)
-    driver_features: Out(128); features_ok, driver_ok: Out(1)
-        ``driver_ok`` also falls when a reset is requested, and while the device is suspended.
+    driver_features: Out(128); driver_ok: Out(1)
+        The features are 0 until FEATURES_OK. ``driver_ok`` also falls when a reset is requested,
+        and while the device is suspended.
     features: Out(RingFeatures)
         What the rings have to know of the accepted features; still while ``driver_ok``.
     lookup_0 ... lookup_{readers-1}: In(QueueLookup)
@@ -72,7 +71,8 @@ class PCITransport(wiring.Component):
         MSI-X vectors to signal.
     intx, interrupt_status: Out(1)
         Levels; see ``ISRStatus``.
-    link_up: In(1)
+    live, settings
+        Fields of the device configuration, as of ``DeviceConfigRegion``.
     device_error: In(1)
         Strobe: sets DEVICE_NEEDS_RESET.
     reset_request: Out(1), reset_done: In(1)
@@ -118,7 +118,6 @@ class PCITransport(wiring.Component):
             "msix_bus": Out(RegisterBus()),
             "control": In(FunctionControl),
             "driver_features": Out(features.FEATURE_BITS_END),
-            "features_ok": Out(1),
             "driver_ok": Out(1),
             "doorbell": Out(stream.Signature(Doorbell)),
             "queue_enabled": Out(stream.Signature(16)),
@@ -126,7 +125,6 @@ class PCITransport(wiring.Component):
             "vector": Out(stream.Signature(11)),
             "intx": Out(1),
             "interrupt_status": Out(1),
-            "link_up": In(1),
             "device_error": In(1),
             "reset_request": Out(1),
             "reset_done": In(1),
@@ -142,6 +140,11 @@ class PCITransport(wiring.Component):
             "forget_queue": Out(16),
             "stop": In(1),
         }
+        self.device_config = None
+        if device_type(config.device).config_fields:
+            self.device_config = region = DeviceConfigRegion(config)
+            members = region.signature.members.items()
+            ports |= {name: port for name, port in members if name in ("live", "settings")}
         ports |= {f"lookup_{i}": In(QueueLookup()) for i in range(readers)}
         if self.counters:
             ports["events"] = In(data.StructLayout({c.name: 1 for c in self.counters}))
@@ -150,9 +153,9 @@ class PCITransport(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.submodules.decoder = decoder = BusDecoder(
-            (COMMON_CONFIG, ISR, DEVICE_CONFIG, NOTIFY, COUNTERS, MSIX)
-        )
+        regions = [COMMON_CONFIG, ISR, NOTIFY, COUNTERS, MSIX]
+        regions += [DEVICE_CONFIG] if self.device_config else []
+        m.submodules.decoder = decoder = BusDecoder(regions)
         m.submodules.common = common = CommonConfig(config, self.offered, self.required)
         m.submodules.queues = queues = QueueTable(
             config.num_queues,
@@ -163,7 +166,6 @@ class PCITransport(wiring.Component):
             notif_config_data=self._offers(Feature.NOTIF_CONFIG_DATA),
         )
         m.submodules.isr = isr = ISRStatus()
-        m.submodules.device_config = device_config = NetConfig(config, self.offered)
         m.submodules.notify = notify = Notify(
             config.num_queues,
             notification_data=self._offers(Feature.NOTIFICATION_DATA),
@@ -178,7 +180,6 @@ class PCITransport(wiring.Component):
         connect(m, flipped(self.bus), decoder.bus)
         connect(m, getattr(decoder, COMMON_CONFIG.name), common.bus)
         connect(m, getattr(decoder, ISR.name), isr.bus)
-        connect(m, getattr(decoder, DEVICE_CONFIG.name), device_config.bus)
         connect(m, getattr(decoder, NOTIFY.name), notify.bus)
         connect(m, getattr(decoder, COUNTERS.name), counters.bus)
         connect(m, getattr(decoder, MSIX.name), flipped(self.msix_bus))
@@ -210,18 +211,10 @@ class PCITransport(wiring.Component):
             self.interrupt_idle.eq(router.idle & ~interrupts.output.valid),
         ]
         m.d.comb += [
-            device_config.link_up.eq(self.link_up),
-            device_config.status_negotiated.eq(
-                common.features_ok & common.driver_features[NetFeature.STATUS]
-            ),
-            common.config_changed.eq(device_config.changed),
-            common.config_read.eq(device_config.config_read),
-            common.config_notify.eq(device_config.notify),
             common.device_error.eq(self.device_error),
             common.reset_done.eq(self.reset_done),
             common.function_reset.eq(self.function_reset),
-            self.driver_features.eq(common.driver_features),
-            self.features_ok.eq(common.features_ok),
+            self.driver_features.eq(Mux(common.features_ok, common.driver_features, 0)),
             self.driver_ok.eq(common.driver_ok),
             self.reset_request.eq(common.reset_request),
             self.clear.eq(common.clear),
@@ -229,7 +222,8 @@ class PCITransport(wiring.Component):
         self._features(m, common, queues, notify)
         if self._offers(Feature.RING_RESET) or self._offers(Feature.SUSPEND):
             self._quiesce(m, common, queues)
-            m.d.comb += device_config.freeze.eq(common.suspend_request | common.suspended)
+        if self.device_config:
+            self._device_config(m, self.device_config, decoder, common)
         m.d.comb += [
             counters.clear.eq(self.function_reset),
             counters.events.bad_doorbell.eq(notify.bad_doorbell),
@@ -259,6 +253,25 @@ class PCITransport(wiring.Component):
             notify.use_data.eq(self._accepted(common, Feature.NOTIFICATION_DATA)),
             notify.use_config_data.eq(self._accepted(common, Feature.NOTIF_CONFIG_DATA)),
         ]
+
+    def _device_config(
+        self, m: Module, region: DeviceConfigRegion, decoder: BusDecoder, common: CommonConfig
+    ):
+        m.submodules.device_config = region
+        wiring.connect(m, getattr(decoder, DEVICE_CONFIG.name), region.bus)
+        m.d.comb += [
+            region.accepted.eq(self.driver_features),
+            region.clear.eq(common.clear),
+            common.config_changed.eq(region.changed),
+            common.config_read.eq(region.config_read),
+            common.config_notify.eq(region.notify),
+        ]
+        if "live" in self.signature.members:
+            m.d.comb += region.live.eq(self.live)
+        if "settings" in self.signature.members:
+            m.d.comb += self.settings.eq(region.settings)
+        if self._offers(Feature.SUSPEND):
+            m.d.comb += region.freeze.eq(common.suspend_request | common.suspended)
 
     def _quiesce(self, m: Module, common: CommonConfig, queues: QueueTable):
         quiesce = Quiesce(
