@@ -4,33 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from virtio_model.spec import net
-from virtio_model.spec.features import Feature, mask
+from lib.ring_features import ring_features
+from virtio_model.spec.features import mask
+from virtio_model.spec.net import NetFeature
 
 __all__ = ["ALL_FEATURES", "wanted_features"]
 
-_ALWAYS = (
-    Feature.VERSION_1,
-    Feature.ACCESS_PLATFORM,
-    Feature.ORDER_PLATFORM,
-    net.NetFeature.MAC,
-    net.NetFeature.STATUS,
-    net.NetFeature.MTU,
-)
-
 
 def wanted_features(ring: str = "packed", names: Collection[str] = ("indirect_desc",)) -> int:
-    """The feature set for a ring format, ``"packed"`` or ``"split"``, and features by name.
-
-    Names are those of the specification in lower case, without prefix: ``event_idx``,
-    ``in_order``, ``notification_data``, ``notif_config_data``, ``ring_reset``, ``suspend``.
-    """
-    if ring not in ("packed", "split"):
-        raise ValueError(f"ring = {ring!r}: packed or split")
-    chosen = [Feature[name.upper()] for name in names]
-    if ring == "packed":
-        chosen.append(Feature.RING_PACKED)
-    return mask([*_ALWAYS, *chosen])
+    """As `ring_features`, with what a net device always offers."""
+    return ring_features(ring, names) | mask([NetFeature.MAC, NetFeature.STATUS, NetFeature.MTU])
 
 
 ALL_FEATURES = wanted_features()

@@ -63,12 +63,8 @@ class SoakSystem(NetSystem):
     async def _clear(self) -> None:
         self.source.clear()
         await self.until(lambda: self.source.idle)
-        for pair in self.pairs:
-            pair.net.take_back(pair.net.rx)
-            pair.net.take_back(pair.net.tx)
-        for queue in self.queues:
-            queue.close()
-        self.pairs, self.queues = [], []
+        self.close()
+        self.pairs = []
         self.allocator = Allocator(self.memory)
         self.memory.faults.clear()
         self.dma_writes.clear()

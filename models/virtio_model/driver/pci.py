@@ -42,11 +42,20 @@ class VirtioPciDriver(PciStatus):
         *,
         dependencies: feat.Dependencies = feat.DEPENDENCIES,
         device_config: bool = True,
+        pci_id: tuple[int, int] | None = None,
         poll_limit: int = 1000,
     ) -> None:
-        """`dependencies` are the device type's; `poll_limit` bounds every wait, in reads."""
+        """`dependencies` are the device type's.
+
+        `pci_id`: vendor and device id of a device that has a vendor's own; `poll_limit` bounds
+        every wait, in reads.
+        """
         super().__init__(
-            access, dependencies=dependencies, device_config=device_config, poll_limit=poll_limit
+            access,
+            dependencies=dependencies,
+            device_config=device_config,
+            pci_id=pci_id,
+            poll_limit=poll_limit,
         )
         self.queues: dict[int, ActiveQueue] = {}
 

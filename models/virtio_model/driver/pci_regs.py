@@ -17,11 +17,20 @@ class PciRegisters:
     """Access to the structures that the capabilities point at."""
 
     def __init__(
-        self, access: PciAccess, *, device_config: bool = True, poll_limit: int = 1000
+        self,
+        access: PciAccess,
+        *,
+        device_config: bool = True,
+        pci_id: tuple[int, int] | None = None,
+        poll_limit: int = 1000,
     ) -> None:
-        """`poll_limit` bounds every wait, in reads."""
+        """`pci_id`: vendor and device id of a device that has a vendor's own.
+
+        `poll_limit` bounds every wait, in reads.
+        """
         self.access = access
         self.device_config = device_config
+        self.pci_id = pci_id
         self.poll_limit = poll_limit
         self.layout = PciLayout()
         self.suspended = False
@@ -33,9 +42,12 @@ class PciRegisters:
         """
         vendor = await self.access.config_read(pci.PCI_VENDOR_ID_OFFSET, 2)
         device = await self.access.config_read(pci.PCI_DEVICE_ID_OFFSET, 2)
-        if vendor != pci.VENDOR_ID or not (
-            pci.MODERN_DEVICE_ID_BASE < device <= pci.MODERN_DEVICE_ID_MAX
-        ):
+        if self.pci_id is not None:
+            known = (vendor, device) == self.pci_id
+        else:
+            modern = pci.MODERN_DEVICE_ID_BASE < device <= pci.MODERN_DEVICE_ID_MAX
+            known = vendor == pci.VENDOR_ID and modern
+        if not known:
             raise DriverComplaint("not a modern virtio device", vendor=vendor, device=device)
         self.layout = await discover(self.access, device_config=self.device_config)
         return self.layout

@@ -30,10 +30,11 @@ class PciStatus(PciRegisters):
         *,
         dependencies: feat.Dependencies = feat.DEPENDENCIES,
         device_config: bool = True,
+        pci_id: tuple[int, int] | None = None,
         poll_limit: int = 1000,
     ) -> None:
-        """`dependencies` are the device type's; `poll_limit` bounds every wait, in reads."""
-        super().__init__(access, device_config=device_config, poll_limit=poll_limit)
+        """`dependencies` are the device type's; the others as of `PciRegisters`."""
+        super().__init__(access, device_config=device_config, pci_id=pci_id, poll_limit=poll_limit)
         self.dependencies = dependencies
         self.offered = 0
         self.features = 0

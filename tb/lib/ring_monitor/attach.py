@@ -18,7 +18,7 @@ from virtio_model.spec.status import DeviceStatus
 from virtio_rtl.types.tlp import TLPType
 
 if TYPE_CHECKING:
-    from lib.net_system import NetSystem
+    from lib.device_system import DeviceSystem
 
 __all__ = ["attach"]
 
@@ -32,7 +32,9 @@ _INITIATE_FLR = 0x8000
 _CONFIG_WRITE = TLPType.CONFIG_WRITE0.value
 
 
-def attach(system: NetSystem, *, interrupt_limit: float | None = INTERRUPT_LIMIT_NS) -> RingMonitor:
+def attach(
+    system: DeviceSystem, *, interrupt_limit: float | None = INTERRUPT_LIMIT_NS
+) -> RingMonitor:
     """A ring monitor for `system`, from before its `bring_up` on; times are in ns.
 
     It takes virtqueues, features, doorbells, resets and suspend from the TLPs to BAR 0, as they
@@ -55,7 +57,7 @@ class _LinkListener:
     """Tells a ring monitor what the TLPs say."""
 
     def __init__(
-        self, system: NetSystem, monitor: RingMonitor, registers: FunctionRegisters
+        self, system: DeviceSystem, monitor: RingMonitor, registers: FunctionRegisters
     ) -> None:
         self.system = system
         self.monitor = monitor
