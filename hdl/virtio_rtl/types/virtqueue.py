@@ -4,6 +4,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = [
+    "MAX_REQUEST_BYTES",
     "Buffer",
     "BufferRequest",
     "Completion",
@@ -14,6 +15,8 @@ __all__ = [
     "PackedDescriptor",
     "QueueConfig",
     "QueueLookup",
+    "Reply",
+    "Request",
     "RingFeatures",
     "Segment",
     "SuppressionUpdate",
@@ -21,6 +24,9 @@ __all__ = [
     "WorkItem",
     "WritableRequest",
 ]
+
+MAX_REQUEST_BYTES = 1 << 25
+"""Longest readable part, and longest writable part, of a request device's buffer."""
 
 
 class PackedDescriptor(data.Struct):
@@ -184,6 +190,26 @@ class WritableRequest(data.Struct):
 
     queue: 16
     length: 32
+
+
+class Request(data.Struct):
+    """A buffer of a request device: bytes of its readable and of its writable part.
+
+    Neither is longer than ``MAX_REQUEST_BYTES``.
+    """
+
+    queue: 16
+    readable: 26
+    writable: 26
+
+
+class Reply(data.Struct):
+    """The device writes ``length`` bytes, from the request's first writable byte on.
+
+    At most ``Request.writable``.
+    """
+
+    length: 26
 
 
 class QueueLookup(wiring.Signature):
