@@ -85,10 +85,10 @@ class VirtioDevice(wiring.Component):
             config,
             offered=offered(config),
             required=required(config),
-            readers=len(LOOKUPS),
+            readers=len(LOOKUPS["pairs"]),
             counters=event_counters(config),
         )
-        readers = read_clients(config)
+        readers = read_clients(config, "pairs")
         read = ReadEngine(
             width,
             config.read_tags,
@@ -125,7 +125,7 @@ class VirtioDevice(wiring.Component):
         m.d.comb += [part.control.eq(space.control) for part in (bar, msix, transport, read, write)]
 
         # Virtqueues and their DMA.
-        for i in range(len(LOOKUPS)):
+        for i in range(len(LOOKUPS["pairs"])):
             wiring.connect(m, getattr(engine, f"lookup_{i}"), getattr(transport, f"lookup_{i}"))
         for i in range(len(readers)):
             for port in ("request", "packet"):

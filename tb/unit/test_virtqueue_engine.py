@@ -49,7 +49,7 @@ class Rig:
                 dut, f"read_request_{i}", f"read_packet_{i}", self.memory, self.width,
                 latency=latency, stall=stall,
             )
-            for i, name in enumerate(read_clients(named_config("net-x8")))
+            for i, name in enumerate(read_clients(named_config("net-x8"), "pairs"))
         }  # fmt: skip
         self.writes = {
             name: WriteClientModel(
@@ -90,7 +90,7 @@ class Rig:
                 reader(getattr(self.dut, f"lookup_{i}__queue")),
                 writer(getattr(self.dut, f"lookup_{i}__config")),
             )
-            for i in range(len(LOOKUPS))
+            for i in range(len(LOOKUPS["pairs"]))
         ]
         packed = [
             pack(

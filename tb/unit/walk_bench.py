@@ -53,7 +53,7 @@ class Bench(wiring.Component):
     ):
         self.walk = Walk(
             width, QUEUES, 1, 0, batch, depth, pull, SEGMENTS, 16, wait_cycles=wait_cycles,
-            rings=rings, indirect=indirect,
+            rings=rings, indirect=indirect, bounded=pull,
         )  # fmt: skip
         self.store = ReadAhead(QUEUES, depth)
         self.jumps = JumpReads(width, 1) if self.walk.jumps else None

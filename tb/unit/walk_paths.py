@@ -30,7 +30,7 @@ class WalkPath(wiring.Component):
 
     def __init__(self, width: int, queues: int, batch: int, depth: int, *, receive: bool):
         self.store = ReadAhead(queues, depth)
-        self.walk = Walk(width, queues, 1, 0, batch, depth, receive)
+        self.walk = Walk(width, queues, 1, 0, batch, depth, receive, bounded=receive)
         self.service = None if receive else Service(queues)
         self.body: Any = Scatter(width) if receive else Gather(width, 9030)
         parts: list[tuple[Any, list[str]]] = [

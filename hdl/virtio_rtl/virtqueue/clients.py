@@ -14,29 +14,34 @@ __all__ = ["LOOKUPS", "WRITE_CLIENTS", "Clients", "client_ports", "read_clients"
 WRITE_CLIENTS = ("payload", "used", "suppression")
 """Clients of the write engine, by number."""
 
-LOOKUPS = ("issue", "receive", "walk_receive", "walk_transmit", "used", "used_write", "event")
-"""Readers of the queue table, by number."""
+LOOKUPS = {
+    "pairs": ("issue", "receive", "walk_receive", "walk_transmit", "used", "used_write", "event"),
+    "requests": ("issue", "receive", "walk", "used", "used_write", "event"),
+}
+"""Readers of the queue table, by number, for each kind of paths."""
+
+_TABLES = {"pairs": ("receive_tables", "transmit_tables"), "requests": ("tables",)}
 
 
-def read_clients(config: DeviceConfig) -> tuple[str, ...]:
-    """Clients of the read engine, by number.
+def read_clients(config: DeviceConfig, paths: str) -> tuple[str, ...]:
+    """Clients of the read engine, by number; ``paths``: "pairs" or "requests".
 
     "ring": available rings of split virtqueues, or packed descriptors that are read again.
     """
     clients = ["descriptors", "ring", "payload", "events"]
     if config.indirect:
-        clients += ["receive_tables", "transmit_tables"]
+        clients += _TABLES[paths]
         if "split" in config.rings:
             clients.append("jumps")
     return tuple(clients)
 
 
-def client_ports(config: DeviceConfig) -> dict:
+def client_ports(config: DeviceConfig, paths: str) -> dict:
     """The engine's ports ``lookup_{i}``, ``read_*_{i}`` and ``write_*_{i}``."""
     members = {}
-    for i in range(len(LOOKUPS)):
+    for i in range(len(LOOKUPS[paths])):
         members[f"lookup_{i}"] = Out(QueueLookup())
-    for i in range(len(read_clients(config))):
+    for i in range(len(read_clients(config, paths))):
         members[f"read_request_{i}"] = Out(stream.Signature(ReadRequest))
         members[f"read_packet_{i}"] = In(packet_stream(config.width))
     for i in range(len(WRITE_CLIENTS)):
@@ -54,13 +59,13 @@ class Clients:
     m
         The engine's module.
     engine
-        The component with the ports.
+        The component with the ports; its ``config`` and ``paths`` say which.
     """
 
     def __init__(self, m, engine):
         self.m = m
         self.engine = engine
-        self._readers = read_clients(engine.config)
+        self._readers = read_clients(engine.config, engine.paths)
 
     def _join(self, port, number, theirs):
         ours = getattr(self.engine, f"{port}_{number}")
@@ -81,4 +86,4 @@ class Clients:
 
     def lookup(self, name, port):
         """A stage that looks at the settings of virtqueues."""
-        self._join("lookup", LOOKUPS.index(name), port)
+        self._join("lookup", LOOKUPS[self.engine.paths].index(name), port)

@@ -6,28 +6,29 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import DeviceConfig
 from ..types.events import HopEvents
-from ..types.packet import packet_stream
-from ..types.virtqueue import Doorbell, InterruptRequest, RingFeatures, WritableRequest
+from ..types.virtqueue import Doorbell, InterruptRequest, RingFeatures
 from .clients import Clients, client_ports, read_clients
+from .engine_pairs import PairPaths
+from .engine_requests import RequestPaths
 from .event import EventCheck
 from .fetch import Fetch
-from .gather import Gather
 from .path import WalkPath
-from .scatter import Scatter
 from .scheduler import Scheduler
-from .service import Service
 from .used import Used
 from .walk_jump import JumpReads
 
 __all__ = ["VirtqueueEngine"]
 
-_RECEIVE, _TRANSMIT = 0, 1
 _STILL = 15
 """Cycles for which everything must have been idle."""
 
 
 class VirtqueueEngine(wiring.Component):
-    """Virtqueues of a device that has receive (even) and transmit (odd) ones, in either format.
+    """Virtqueues of a device, in either format.
+
+    Two kinds of devices. Of "pairs" the even virtqueues receive and the odd ones transmit: buffers
+    for what the device has got, and packets that it is given. Of "requests" all virtqueues work
+    alike: each buffer is a request, with bytes for the device and room for its answer.
 
     Wiring only; the stages' docstrings say what each does.
 
@@ -36,9 +37,12 @@ class VirtqueueEngine(wiring.Component):
     config
         The device's configuration.
     max_packet
-        Longest packet in either direction, in bytes.
+        "pairs": longest packet in either direction, in bytes.
+    paths
+        "pairs" or "requests".
     min_receive
-        Shortest packet towards the driver, in bytes: a receive buffer must have room for it.
+        "pairs": shortest packet towards the driver, in bytes: a receive buffer must have room for
+        it.
 
     Ports
     -----
@@ -56,13 +60,25 @@ class VirtqueueEngine(wiring.Component):
     write_request_{i}, write_packet_{i}, write_done_{i} : see ``clients.WRITE_CLIENTS``
     readable : packet_stream(width, pair_bits), what drivers sent
     wanted : stream of ``WritableRequest``; writable : packet_stream(width), what drivers get
+        These three with "pairs".
+    request : stream of ``Request``
+        One for each buffer, in the order in which they are replied to.
+    readable : packet_stream(width)
+        A packet for each request that has readable bytes, in order. ``error``: a read failed on
+        the bus.
+    reply : stream of ``Reply``
+        One for each request, in order, no longer than its writable part (or the buffer is given
+        back without a byte). It must not wait for its packet to be taken.
+    writable : packet_stream(width)
+        A packet for each reply that has a length, in order. These four with "requests".
     interrupt : stream of ``InterruptRequest``
     failed : 1
-        A virtqueue broke a rule or a read failed: the device needs a reset.
+        A virtqueue broke a rule or a read failed: the device needs a reset. The reads of a
+        request's bytes do not count; the device answers these.
     transmit_dropped : 1
-        A packet was cut because it is longer than ``max_packet``.
+        "pairs": a packet was cut because it is longer than ``max_packet``.
     receive_dropped : 1
-        A packet did not fit the driver's buffer, or that buffer broke a rule.
+        "pairs": a packet did not fit the driver's buffer, or that buffer broke a rule.
     crowded : 1
         The posted path has more to send than it can.
     pause : 1
@@ -82,25 +98,30 @@ class VirtqueueEngine(wiring.Component):
         State in memories is being cleared after a reset.
     """
 
-    def __init__(self, config: DeviceConfig, max_packet: int, *, min_receive: int = 0):
+    def __init__(
+        self,
+        config: DeviceConfig,
+        max_packet: int = 0,
+        *,
+        paths: str = "pairs",
+        min_receive: int = 0,
+    ):
+        if paths not in ("pairs", "requests"):
+            raise ValueError(f"paths = {paths!r}: pairs or requests")
         self.config = config
-        self.max_packet = max_packet
-        self.min_receive = min_receive
-        width = config.width
+        self.paths = paths
+        self.middle = (
+            PairPaths(config, max_packet, min_receive) if paths == "pairs" else RequestPaths(config)
+        )
         members = {
             "enable": In(1),
             "features": In(RingFeatures),
             "short_reads": In(1),
             "doorbell": In(stream.Signature(Doorbell)),
             "enabled_queue": In(stream.Signature(unsigned(16))),
-            "readable": Out(packet_stream(width, config.pair_bits)),
-            "wanted": In(stream.Signature(WritableRequest)),
-            "writable": In(packet_stream(width)),
             "interrupt": Out(stream.Signature(InterruptRequest)),
             "crowded": In(1),
             "failed": Out(1),
-            "transmit_dropped": Out(1),
-            "receive_dropped": Out(1),
             "busy": Out(1),
             "pause": In(1),
             "rested": Out(1),
@@ -110,38 +131,35 @@ class VirtqueueEngine(wiring.Component):
             "forget_queue": In(16),
             "events": Out(HopEvents),
         }
-        super().__init__(members | client_ports(config))
+        super().__init__(members | self.middle.ports | client_ports(config, paths))
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        middle = self.middle
         width, queues = config.width, config.num_queues
         batch, depth = config.fetch_batch, config.read_ahead
-        paths = 2
+        paths = len(middle.walkers)
 
         m.submodules.scheduler = scheduler = Scheduler(queues, 3, 2 + paths)
         m.submodules.fetch = fetch = Fetch(
             width, queues, paths, batch, depth, rings=config.rings, event_idx=config.event_idx
         )
         walks = [
-            WalkPath(width, queues, paths, path, batch, depth, pull=path == _RECEIVE,
-                     segments=256 if path == _RECEIVE else 64,
+            WalkPath(width, queues, paths, path, batch, depth,
                      wait_cycles=config.receive_wait_cycles, rings=config.rings,
-                     indirect=config.indirect)
+                     indirect=config.indirect, **middle.walk_options(path))
             for path in range(paths)
         ]  # fmt: skip
-        m.submodules.walk_receive, m.submodules.walk_transmit = walks
-        m.submodules.service = service = Service(queues)
-        m.submodules.gather = gather = Gather(width, self.max_packet, dest_bits=config.pair_bits)
-        m.submodules.scatter = scatter = Scatter(width, least_bytes=self.min_receive)
+        for name, walk in zip(middle.walkers, walks, strict=True):
+            m.submodules[f"walk_{name}" if name else "walk"] = walk
         m.submodules.used = used = Used(
             width,
             queues,
-            paths,
+            len(middle.walkers),
             batch,
             rings=config.rings,
-            in_order=config.in_order,
-            read_only=(_TRANSMIT,),
+            **middle.used_options,
         )
         m.submodules.event = event = EventCheck(
             width, queues, rings=config.rings, event_idx=config.event_idx
@@ -173,7 +191,7 @@ class VirtqueueEngine(wiring.Component):
 
         # Walkers with their read-ahead stores, one of each per path.
         for path, walk in enumerate(walks):
-            name = ("receive", "transmit")[path]
+            name = middle.walkers[path]
             m.d.comb += [
                 walk.write_en.eq(fetch.write_en),
                 walk.write_queue.eq(fetch.write_queue),
@@ -187,43 +205,24 @@ class VirtqueueEngine(wiring.Component):
                 walk.pause.eq(self.pause),
             ]
             wiring.connect(m, walk.rearm, getattr(scheduler, f"rearm_{2 + path}"))
-            clients.lookup(f"walk_{name}", walk.lookup)
+            clients.lookup(f"walk_{name}" if name else "walk", walk.lookup)
             if config.indirect:
-                clients.read(f"{name}_tables", walk.table_request, walk.table_packet)
-        if "jumps" in read_clients(config):
+                tables = f"{name}_tables" if name else "tables"
+                clients.read(tables, walk.table_request, walk.table_packet)
+        if "jumps" in read_clients(config, self.paths):
             m.submodules.jumps = jumps = JumpReads(width, paths)
             clients.read("jumps", jumps.read_request, jumps.read_packet)
             for path, walk in enumerate(walks):
                 wiring.connect(m, walk.jump_request, getattr(jumps, f"request_{path}"))
                 wiring.connect(m, getattr(jumps, f"answer_{path}"), walk.jump_answer)
 
-        # Transmit: virtqueues with descriptors are served in turn.
-        m.d.comb += [
-            service.committed.payload.eq(fetch.committed.payload),
-            service.committed.valid.eq(fetch.committed.valid & fetch.committed.payload[0]),
-            fetch.committed.ready.eq(service.committed.ready | ~fetch.committed.payload[0]),
-        ]
-        transmit = walks[_TRANSMIT]
-        wiring.connect(m, service.request, transmit.request)
-        wiring.connect(m, transmit.result, service.result)
-        wiring.connect(m, transmit.segment, gather.segment)
-        wiring.connect(m, transmit.buffer, gather.buffer)
-        clients.read("payload", gather.request, gather.packet)
-        join(self.readable, gather.readable)
-
-        # Receive: the device asks for buffers.
-        receive = walks[_RECEIVE]
-        m.d.comb += receive.result.ready.eq(1)
-        wiring.connect(m, scatter.take, receive.request)
-        wiring.connect(m, receive.segment, scatter.segment)
-        wiring.connect(m, receive.buffer, scatter.buffer)
-        join(self.wanted, scatter.wanted)
-        join(self.writable, scatter.packet)
-        clients.write("payload", scatter.request, scatter.write_packet, scatter.done)
+        # From the walkers to the device and back.
+        middle.connect(m, self, clients, fetch, walks)
 
         # Used buffers, event suppression, interrupt.
-        wiring.connect(m, scatter.completion, used.completion_0)
-        wiring.connect(m, gather.completion, used.completion_1)
+        inputs = [getattr(used, f"completion_{i}") for i in range(len(middle.completions))]
+        for completion, port in zip(middle.completions, inputs, strict=True):
+            wiring.connect(m, completion, port)
         clients.write("used", used.request, used.packet, used.done)
         clients.lookup("used", used.lookup)
         clients.lookup("used_write", used.lookup_write)
@@ -232,20 +231,18 @@ class VirtqueueEngine(wiring.Component):
         clients.lookup("event", event.lookup)
         join(self.interrupt, event.interrupt)
 
-        self._rest(m, walks, scheduler, fetch, gather, scatter, used, event)
+        self._rest(m, walks, scheduler, fetch, used, event)
 
         inside = Signal(16)
         entered = [
             walk.buffer.valid & walk.buffer.ready & ~walk.buffer.payload.absent for walk in walks
         ]
-        left = [port.valid & port.ready for port in (used.completion_0, used.completion_1)]
-        m.d.sync += inside.eq(inside + entered[0] + entered[1] - left[0] - left[1])
+        left = [port.valid & port.ready for port in inputs]
+        m.d.sync += inside.eq(inside + sum(entered) - sum(left))
         m.d.comb += [
             used.busy.eq(inside != 0),
             used.crowded.eq(self.crowded),
-            self.failed.eq(Cat(fetch.failed, gather.failed, scatter.failed, event.failed).any()),
-            self.transmit_dropped.eq(gather.dropped),
-            self.receive_dropped.eq(scatter.dropped),
+            self.failed.eq(Cat(fetch.failed, *middle.failed, event.failed).any()),
             self.busy.eq(walks[0].busy),
         ]
 
@@ -256,22 +253,21 @@ class VirtqueueEngine(wiring.Component):
             self.events.scheduled.eq(moves(scheduler.work)),
             self.events.fetch_issued.eq(moves(fetch.read_request)),
             self.events.fetch_received.eq(moves(fetch.committed)),
-            self.events.walked.eq(entered[0] | entered[1]),
-            self.events.payload_requested.eq(moves(gather.request) | moves(scatter.request)),
+            self.events.walked.eq(Cat(entered).any()),
+            self.events.payload_requested.eq(Cat(moves(port) for port in middle.requests).any()),
             self.events.payload_delivered.eq(
-                moves(gather.readable) & gather.readable.payload.last
-                | moves(scatter.packet) & scatter.packet.payload.last
+                Cat(moves(port) & port.payload.last for port in middle.packets).any()
             ),
-            self.events.completed.eq(left[0] | left[1]),
+            self.events.completed.eq(Cat(left).any()),
             self.events.used_written.eq(moves(used.written)),
             self.events.event_requested.eq(moves(event.request)),
             self.events.event_received.eq(moves(event.packet)),
         ]
         return m
 
-    def _rest(self, m, walks, scheduler, fetch, gather, scatter, used, event) -> None:
+    def _rest(self, m, walks, scheduler, fetch, used, event) -> None:
         """Coming to rest, and forgetting a virtqueue."""
-        quiet = Cat(*(walk.resting for walk in walks), gather.idle, scatter.idle)
+        quiet = Cat(*(walk.resting for walk in walks), *self.middle.idle)
         # What passes from one to another may be seen by neither for a cycle or two.
         still = Signal(range(_STILL + 1))
         with m.If(~self.pause | ~Cat(quiet, used.idle, event.idle).all()):

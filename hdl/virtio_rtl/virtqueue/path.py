@@ -24,7 +24,7 @@ class WalkPath(wiring.Component):
 
     Parameters
     ----------
-    width, queues, paths, path, batch, depth, pull, segments, wait_cycles, rings, indirect
+    width, queues, paths, path, batch, depth, pull, bounded, segments, wait_cycles, rings, indirect
         As of ``Walk``.
 
     Ports
@@ -51,6 +51,7 @@ class WalkPath(wiring.Component):
         depth: int,
         *,
         pull: bool,
+        bounded: bool,
         segments: int,
         wait_cycles: int,
         rings: tuple[str, ...],
@@ -62,7 +63,7 @@ class WalkPath(wiring.Component):
         self.depth = depth
         self.walk = Walk(
             width, queues, paths, path, batch, depth, pull=pull, segments=segments,
-            wait_cycles=wait_cycles, rings=rings, indirect=indirect,
+            wait_cycles=wait_cycles, rings=rings, indirect=indirect, bounded=bounded,
         )  # fmt: skip
         pointer = (2 * depth - 1).bit_length()
         members = {

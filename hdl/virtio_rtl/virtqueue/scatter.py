@@ -1,19 +1,17 @@
 """One packet of bytes is laid over writable segments: hop 6, from the device."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..lib.stream import SkidBuffer, StreamFIFO
 from ..types.dma import WriteRequest
 from ..types.packet import packet_beat, packet_stream
-from ..types.virtqueue import Buffer, Completion, Segment, WritableRequest
+from ..types.virtqueue import Buffer, Completion, Reply, Segment, WritableRequest
 from .request_chunks import RequestChunks
 from .service import BurstRequest
 
 __all__ = ["Scatter"]
-
-_LENGTH_BITS = 17
 
 
 class _Placed(data.Struct):
@@ -31,6 +29,9 @@ class Scatter(wiring.Component):
     nor does the packet behind wait for one that fits. A buffer that no packet can ever fit breaks
     a rule, and is given back in error. Where there is no buffer, the packet is dropped.
 
+    Where buffers are requests (``requests``), these come without being asked for, and each gets a
+    reply, in order; one without bytes has no packet. A buffer that breaks a rule has no reply.
+
     Parameters
     ----------
     width
@@ -39,11 +40,17 @@ class Scatter(wiring.Component):
         Packets that wait for their buffer, and buffers whose writes are on their way.
     least_bytes
         The device's shortest packet, in bytes.
+    length_bits
+        Bits of a packet's length.
+    requests
+        Buffers are requests: ``reply`` instead of ``wanted`` and ``take``, no buffer is absent.
 
     Ports
     -----
     wanted : stream of ``WritableRequest``
         One per packet, in the order of the packets, as early as the length is known.
+    reply : stream of ``Reply``
+        One per buffer that breaks no rule, in order. It must not wait for its packet to be taken.
     packet : packet_stream(width)
         The device's packets; ``error`` is ignored.
     take : stream of ``BurstRequest``, to ``Walk``; segment, buffer : from ``Walk``
@@ -61,18 +68,34 @@ class Scatter(wiring.Component):
 
     One cycle a packet and one a segment. Latency: ``wanted`` to ``take`` none; buffer and segment
     to ``request`` two cycles; packet data one, or none once they may pass after having waited;
-    ``done`` to ``completion`` none. ``ready`` of ``packet`` and ``done`` are registers.
+    ``done`` to ``completion`` none. ``ready`` of ``packet``, ``reply`` and ``done`` are registers.
     """
 
-    def __init__(self, width: int, in_flight: int = 64, *, least_bytes: int = 0):
+    def __init__(
+        self,
+        width: int,
+        in_flight: int = 64,
+        *,
+        least_bytes: int = 0,
+        length_bits: int = 17,
+        requests: bool = False,
+    ):
         self.width = width
         self.in_flight = in_flight
         self.least_bytes = least_bytes
-        super().__init__(
-            {
+        self.length_bits = length_bits
+        self.requests = requests
+        if requests:
+            asks = {"reply": In(stream.Signature(Reply))}
+        else:
+            asks = {
                 "wanted": In(stream.Signature(WritableRequest)),
-                "packet": In(packet_stream(width)),
                 "take": Out(stream.Signature(BurstRequest)),
+            }
+        super().__init__(
+            asks
+            | {
+                "packet": In(packet_stream(width)),
                 "segment": In(stream.Signature(Segment)),
                 "buffer": In(stream.Signature(Buffer)),
                 "request": Out(stream.Signature(WriteRequest)),
@@ -87,21 +110,28 @@ class Scatter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.lengths = lengths = StreamFIFO(unsigned(17), self.in_flight)
+        m.submodules.lengths = lengths = StreamFIFO(unsigned(self.length_bits), self.in_flight)
         m.submodules.verdicts = verdicts = StreamFIFO(unsigned(1), 16)
         m.submodules.placed = placed = StreamFIFO(_Placed, self.in_flight)
         # The write engine takes a request only beside its data, which are some cycles behind.
-        m.submodules.chunks = chunks = RequestChunks(WriteRequest, _LENGTH_BITS, waiting=8)
+        m.submodules.chunks = chunks = RequestChunks(WriteRequest, self.length_bits, waiting=8)
         wiring.connect(m, chunks.request, wiring.flipped(self.request))
 
-        m.d.comb += [
-            self.take.payload.queue.eq(self.wanted.payload.queue),
-            self.take.payload.buffers.eq(1),
-            self.take.valid.eq(self.wanted.valid & lengths.input.ready),
-            lengths.input.payload.eq(self.wanted.payload.length),
-            lengths.input.valid.eq(self.wanted.valid & self.take.ready),
-            self.wanted.ready.eq(lengths.input.ready & self.take.ready),
-        ]
+        if self.requests:
+            m.d.comb += [
+                lengths.input.payload.eq(self.reply.payload.length),
+                lengths.input.valid.eq(self.reply.valid),
+                self.reply.ready.eq(lengths.input.ready),
+            ]
+        else:
+            m.d.comb += [
+                self.take.payload.queue.eq(self.wanted.payload.queue),
+                self.take.payload.buffers.eq(1),
+                self.take.valid.eq(self.wanted.valid & lengths.input.ready),
+                lengths.input.payload.eq(self.wanted.payload.length),
+                lengths.input.valid.eq(self.wanted.valid & self.take.ready),
+                self.wanted.ready.eq(lengths.input.ready & self.take.ready),
+            ]
         self._place(m, lengths.output, verdicts.input, placed.input, chunks.piece)
         self._pass(m, verdicts.output)
         self._complete(m, placed.output)
@@ -112,12 +142,20 @@ class Scatter(wiring.Component):
         """Decide about the next packet and buffer; then lay the packet over the segments."""
         buffer = self.buffer.payload
         segment = self.segment.payload
-        left = Signal(_LENGTH_BITS)
+        left = Signal(self.length_bits)
         more = Signal()  # left is not 0
         broken = Signal()
         fits = Signal()
         covers = Signal()
         some = Signal()
+        if self.requests:
+            # A broken buffer has no reply, and a reply without bytes has no packet.
+            has_length = ~buffer.error
+            has_packet = ~buffer.error & length.payload.any()
+            may_decide = length.valid | buffer.error
+        else:
+            has_length = has_packet = Const(1)
+            may_decide = length.valid
         m.d.comb += [
             broken.eq((buffer.error | (buffer.writable < self.least_bytes)) & ~buffer.absent),
             fits.eq(~broken & (buffer.writable >= length.payload) & ~buffer.absent),
@@ -127,23 +165,23 @@ class Scatter(wiring.Component):
             placed.payload.completion.slots.eq(buffer.slots),
             placed.payload.completion.written.eq(Mux(fits, length.payload, 0)),
             placed.payload.completion.error.eq(broken),
-            placed.payload.wrote.eq(fits),
+            placed.payload.wrote.eq(fits & has_packet if self.requests else fits),
             # The segment takes all that is left of the packet.
             covers.eq(segment.length >= left),
             some.eq(segment.writable & segment.length.any() & more),
             piece.payload.address.eq(segment.address),
-            piece.payload.length.eq(Mux(covers, left, segment.length[:_LENGTH_BITS])),
+            piece.payload.length.eq(Mux(covers, left, segment.length[: self.length_bits])),
             piece.payload.last.eq(covers),
         ]
         m.d.sync += [self.dropped.eq(0), self.failed.eq(0)]
         with m.FSM(name="scatter"):
             with m.State("DECIDE"):
-                go = self.buffer.valid & length.valid & verdict.ready & placed.ready
-                m.d.sync += [left.eq(length.payload), more.eq(fits)]
+                go = self.buffer.valid & may_decide & verdict.ready & placed.ready
+                m.d.sync += [left.eq(length.payload), more.eq(placed.payload.wrote)]
                 with m.If(go):
                     m.d.comb += [
-                        length.ready.eq(1),
-                        verdict.valid.eq(1),
+                        length.ready.eq(has_length),
+                        verdict.valid.eq(has_packet),
                         self.buffer.ready.eq(1),
                         placed.valid.eq(~buffer.absent),
                     ]
@@ -157,7 +195,7 @@ class Scatter(wiring.Component):
                 with m.If(self.segment.valid & self.segment.ready):
                     with m.If(some):
                         m.d.sync += [
-                            left.eq(left - segment.length[:_LENGTH_BITS]),
+                            left.eq(left - segment.length[: self.length_bits]),
                             more.eq(~covers),
                         ]
                     with m.If(segment.last):

@@ -42,8 +42,10 @@ class Walk(wiring.Component):
         Pull paths of several virtqueues only: how long a request waits for a buffer; then it gets
         a record that is ``absent``, and one segment of no length.
     segments, buffers
-        Depth of the output FIFOs. A pull path's consumer waits for the buffer record, so a chain
-        of more segments than that is an error there.
+        Depth of the output FIFOs.
+    bounded
+        The consumer takes no segment before the buffer's record: a chain of more than ``segments``
+        segments is an error.
     rings
         Ring formats of the device: "packed", "split" or both.
     indirect
@@ -95,6 +97,8 @@ class Walk(wiring.Component):
         wait_cycles: int = 1000,
         rings: tuple[str, ...] = ("packed",),
         indirect: bool = True,
+        *,
+        bounded: bool = False,
     ):
         self.width = width
         self.queues = queues
@@ -108,6 +112,7 @@ class Walk(wiring.Component):
         self.wait_cycles = wait_cycles
         self.rings = rings
         self.indirect = indirect
+        self.bounded = bounded
         self.jumps = indirect and "split" in rings
         pointer_bits = (2 * depth - 1).bit_length()
         jumps = {
@@ -149,8 +154,8 @@ class Walk(wiring.Component):
             rings=self.rings, indirect=self.indirect,
         )  # fmt: skip
         m.submodules.items = items = BypassFIFO(RingItem, 16)
-        m.submodules.expand = expand = WalkExpand(self.segments if self.pull else None)
-        m.submodules.segments = segments = StreamFIFO(Segment, self.segments + self.pull)
+        m.submodules.expand = expand = WalkExpand(self.segments if self.bounded else None)
+        m.submodules.segments = segments = StreamFIFO(Segment, self.segments + self.bounded)
         m.submodules.buffers = buffers = StreamFIFO(Buffer, self.buffers)
         wiring.connect(m, ring.item, items.input)
         descriptors = self._tables(m, ring, items.output) if self.indirect else items.output
