@@ -81,14 +81,15 @@ class VirtioDevice(wiring.Component):
         m.submodules.bus_arbiter = bus = BusArbiter(2)
         m.submodules.msix = msix = MSIX(config.msix_vectors, width)
         # Virtio.
+        lookups = LOOKUPS[kind.paths]
         m.submodules.transport = transport = PCITransport(
             config,
             offered=offered(config),
             required=required(config),
-            readers=len(LOOKUPS["pairs"]),
+            readers=len(lookups),
             counters=event_counters(config),
         )
-        readers = read_clients(config, "pairs")
+        readers = read_clients(config, kind.paths)
         read = ReadEngine(
             width,
             config.read_tags,
@@ -125,7 +126,7 @@ class VirtioDevice(wiring.Component):
         m.d.comb += [part.control.eq(space.control) for part in (bar, msix, transport, read, write)]
 
         # Virtqueues and their DMA.
-        for i in range(len(LOOKUPS["pairs"])):
+        for i in range(len(lookups)):
             wiring.connect(m, getattr(engine, f"lookup_{i}"), getattr(transport, f"lookup_{i}"))
         for i in range(len(readers)):
             for port in ("request", "packet"):

@@ -56,7 +56,6 @@ def connect_errors(m: Module, *, demux, space, bar, read, engine, transport) -> 
         counted.request_aborted.eq(bar.aborted),
         counted.message_dropped.eq(demux.dropped),
         counted.virtqueue_failed.eq(engine.failed),
-        transport.device_error.eq(engine.failed),
         space.received_master_abort.eq(counted.read_unsupported),
         space.received_target_abort.eq(counted.read_aborted),
         space.master_data_parity.eq(counted.read_poisoned),

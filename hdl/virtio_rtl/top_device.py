@@ -12,14 +12,16 @@ __all__ = ["build_device", "build_engine", "connect_device"]
 
 _DOORS = {
     "pairs": ("readable", "wanted", "writable"),
+    "requests": ("request", "readable", "reply", "writable"),
 }
 
 
 def build_engine(config: DeviceConfig, kind: DeviceType) -> VirtqueueEngine:
     """The virtqueue engine for the paths of a device type."""
-    assert kind.packet_bytes
+    if kind.packet_bytes is None:
+        return VirtqueueEngine(config, paths=kind.paths)
     least, longest = kind.packet_bytes(config)
-    return VirtqueueEngine(config, longest, min_receive=least)
+    return VirtqueueEngine(config, longest, paths=kind.paths, min_receive=least)
 
 
 def build_device(config: DeviceConfig, kind: DeviceType) -> wiring.Component:
@@ -57,6 +59,8 @@ def connect_device(
     ):
         if name in members:
             m.d.comb += getattr(device, name).eq(value)
+    error = device.error if "error" in members else 0
+    m.d.comb += transport.device_error.eq(engine.failed | error)
     if kind.config_live:
         m.d.comb += transport.live.eq(device.live)
     if kind.config_writable:
