@@ -182,6 +182,24 @@ async def many_requests_ahead(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def busy_until_all_is_taken(dut: Any) -> None:
+    """Not idle as long as anyone has still something to take, whoever it is."""
+    for blocked in range(4):
+        rig = Rig(dut)
+        rig.sinks[blocked].stall = 1.0
+        await reset(dut)
+        assert rig.idle()
+        cases = [Case([(k, 16, 0), (k, 512, 1)]) for k in range(3)]
+        rig.put(cases)
+        await cycles(dut, 60)
+        assert not rig.idle()
+        rig.sinks[blocked].stall = 0.0
+        await rig.check(cases)
+        for model in (*rig.sinks, rig.segments, rig.buffers):
+            model.stop()
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def one_segment_a_cycle(dut: Any) -> None:
     """No gap, inside of a buffer and between buffers."""
     rig = Rig(dut)
