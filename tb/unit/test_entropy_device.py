@@ -1,0 +1,380 @@
+"""The entropy device at its door: replies, bytes, sources, failures."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import cocotb
+import pytest
+from virtqueue_helper import Moves, nothing_more, spread
+
+from lib.convert import to_rtlil
+from lib.dma_model import packet_beats, packet_bytes
+from lib.sim import params, simulate
+from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock
+from virtio_model.device.entropy import SeededBytes
+from virtio_rtl.config_entropy import EntropyConfig
+from virtio_rtl.device.entropy import EntropyDevice
+from virtio_rtl.device.entropy_ring import LutRings, RingSampler, StandInRings
+from virtio_rtl.device.entropy_words import SeededSource, WordSource
+from virtio_rtl.types.packet import packet_beat
+from virtio_rtl.types.virtqueue import MAX_REQUEST_BYTES, Reply, Request
+
+SEED = 0x1234_5678_9ABC_DEF0
+LARGEST = 300
+"""No multiple of a beat, and several of them."""
+
+
+class Bench:
+    """The device's door, and the bytes that its port has been given."""
+
+    def __init__(self, dut: Any, stall: float = 0.3):
+        self.dut = dut
+        self.width = params().width
+        self.lanes = self.width // 8
+        beat = packet_beat(self.width)
+        start_clock(dut)
+        self.request = StreamSource(dut, "request", Request, stall=stall)
+        self.readable = StreamSource(dut, "readable", beat, stall=stall)
+        self.reply = StreamSink(dut, "reply", Reply, stall=stall)
+        self.writable = StreamSink(dut, "writable", beat, stall=stall)
+        self.words = StreamSource(dut, "entropy", stall=stall) if self.with_port else None
+        dut.open.value = 1
+
+    @property
+    def with_port(self) -> bool:
+        return params().source == "port"
+
+    def ask(self, writable: int, readable: bytes = b"") -> None:
+        """A request, with a packet if it has readable bytes."""
+        self.request.queue(
+            [{"queue": random.getrandbits(16), "readable": len(readable), "writable": writable}]
+        )
+        if readable:
+            error = random.random() < 0.3
+            self.readable.queue(packet_beats(readable, self.width, error=error))
+
+    def give(self, data: bytes) -> None:
+        """Words at the port."""
+        step = params().word_bits // 8
+        assert self.words is not None
+        self.words.queue(
+            int.from_bytes(data[at : at + step], "little") for at in range(0, len(data), step)
+        )
+
+    async def answer(self) -> bytes:
+        """The next reply with its packet."""
+        length = (await self.reply.receive())["length"]
+        if not length:
+            return b""
+        data, error = await packet_bytes(self.writable)
+        assert not error
+        assert len(data) == length
+        return data
+
+
+class PortBytes:
+    """The answers that a stream of bytes must give: whole beats, the rest of the last dropped."""
+
+    def __init__(self, data: bytes, lanes: int):
+        self.data = data
+        self.lanes = lanes
+
+    def __call__(self, length: int) -> bytes:
+        taken = -(-length // self.lanes) * self.lanes
+        answer, self.data = self.data[:length], self.data[taken:]
+        return answer
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def every_request_gets_the_next_bytes(dut: Any) -> None:
+    """Any length, with readable bytes or without: reply and packet, bit for bit, in order."""
+    bench = Bench(dut)
+    await reset(dut)
+    lanes = bench.lanes
+    sizes = [0, 1, lanes - 1, lanes, lanes + 1, LARGEST - 1, LARGEST, LARGEST + 1]
+    sizes += [MAX_REQUEST_BYTES, 1 << 16, 0]
+    sizes += [random.choice([random.randint(0, 40), random.randint(0, 600)]) for _ in range(150)]
+    random.shuffle(sizes)
+    for size in sizes:
+        bench.ask(size, random.randbytes(random.choice([0, 0, 0, 1, 100])))
+    if bench.with_port:
+        data = random.randbytes((LARGEST + lanes) // lanes * lanes * len(sizes))
+        bench.give(data)
+        golden: Any = PortBytes(data, lanes)
+    else:
+        golden = SeededBytes(SEED, lanes)
+    for size in sizes:
+        expected = min(size, LARGEST)
+        answer = await bench.answer()
+        assert len(answer) == expected
+        assert answer == (golden(expected) if expected else b"")
+    await bench.readable.idle()
+    await nothing_more(dut, bench.reply, bench.writable)
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def replies_come_ahead_of_bytes(dut: Any) -> None:
+    """Lengths are told while no byte is there; then the bytes follow."""
+    bench = Bench(dut)
+    await reset(dut)
+    if bench.words:
+        bench.words.stop()
+        dut.entropy__valid.value = 0
+    bench.writable.stall = 1.0
+    for _ in range(10):
+        bench.ask(64)
+    assert [r["length"] for r in await bench.reply.take(10)] == [64] * 10
+    assert len(bench.writable) == 0
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def waits_for_a_slow_port(dut: Any) -> None:
+    """Without words a request waits; it is answered as soon as its last beat is there."""
+    bench = Bench(dut)
+    await reset(dut)
+    lanes = bench.lanes
+    data = random.randbytes(3 * lanes)
+    bench.ask(2 * lanes + 1)
+    bench.give(data[: 2 * lanes])
+    assert (await bench.reply.receive())["length"] == 2 * lanes + 1
+    await cycles(dut, 200)
+    assert len(bench.writable) == 2
+    assert not any(bench.writable.now()["last"] for _ in range(2))
+    bench.give(data[2 * lanes :])
+    beat = await bench.writable.receive()
+    assert (beat["last"], beat["count"], beat["data"] & 0xFF) == (1, 1, data[2 * lanes])
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def a_beat_a_cycle(dut: Any) -> None:
+    """Long replies and one-beat replies follow each other without a gap."""
+    bench = Bench(dut, stall=0.0)
+    moves = Moves(dut, "writable")
+    await reset(dut)
+    if bench.with_port:
+        # As fast as the port is: it gives a word a cycle.
+        bench.give(random.randbytes(bench.lanes * 200))
+    sizes = [LARGEST] * 4 + [1] * 30 + [bench.lanes + 1] * 10
+    for size in sizes:
+        bench.ask(size)
+    for _ in sizes:
+        await bench.answer()
+    beats = sum(-(-size // bench.lanes) for size in sizes)
+    assert len(moves.cycles) == beats
+    assert spread(moves.cycles) == beats
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def a_reset_starts_anew(dut: Any) -> None:
+    """What was announced is forgotten; the seeded source begins with its first byte again."""
+    bench = Bench(dut)
+    await reset(dut)
+    bench.writable.stall = 0.9
+    for _ in range(12):
+        bench.ask(200)
+    await bench.reply.take(5)
+    bench.request.clear()
+    await cycles(dut, 20)
+    dut.rst.value = 1
+    await cycles(dut, 3)
+    dut.rst.value = 0
+    await cycles(dut, 40)
+    bench.writable.stall = bench.reply.stall = 0.0
+    await cycles(dut, 200)
+    for sink in (bench.reply, bench.writable):
+        while sink.now() is not None:
+            pass
+    await reset(dut)
+    golden = SeededBytes(SEED, bench.lanes)
+    for size in (5, 100, 64):
+        bench.ask(size)
+        assert await bench.answer() == golden(size)
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def bytes_come_after_the_start_up_test(dut: Any) -> None:
+    """None before 1024 samples; then many values."""
+    bench = Bench(dut, stall=0.0)
+    await reset(dut)
+    bench.ask(64)
+    await cycles(dut, 1024 * params().sample_cycles)
+    assert len(bench.writable) == 0
+    data = await bench.answer()
+    assert len(set(data)) > 40
+    bench.ask(64)
+    assert await bench.answer() != data
+    assert not dut.error.value
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def a_source_that_sticks_raises_an_error_once(dut: Any) -> None:
+    """Told when the driver runs, once; no byte afterwards; a reset starts it again."""
+    for opened_late in (False, True):
+        bench = Bench(dut, stall=0.0)
+        dut.open.value = int(not opened_late)
+        errors = []
+        await reset(dut)
+        for _ in range(100):
+            bench.ask(LARGEST)
+        for _ in range((params().stand_in_samples + 200) * params().sample_cycles):
+            await cycles(dut)
+            if dut.error.value:
+                errors.append(int(dut.events.value))
+        if opened_late:
+            assert errors == []
+            for _ in range(5):
+                dut.open.value = 1
+                await cycles(dut, 3)
+                errors += [int(dut.events.value)] * int(dut.error.value)
+                dut.open.value = 0
+                await cycles(dut, 3)
+            dut.open.value = 1
+            for _ in range(5):
+                await cycles(dut)
+                errors += [int(dut.events.value)] * int(dut.error.value)
+        if not opened_late:
+            assert errors == [1]
+        got = len(bench.writable)
+        assert got > 5
+        await cycles(dut, 500 * params().sample_cycles)
+        assert len(bench.writable) == got
+        for model in (bench.request, bench.readable, bench.reply, bench.writable):
+            model.stop()
+
+
+CASES = ["every_request_gets_the_next_bytes", "replies_come_ahead_of_bytes", "a_beat_a_cycle"]
+
+
+def build(width: int, **entropy: Any) -> Any:
+    config = EntropyConfig(largest_reply=LARGEST, **entropy)
+    return EntropyDevice(SimpleNamespace(width=width, entropy=config))
+
+
+@pytest.mark.parametrize("width", [64, 256])
+def test_seeded_entropy(width: int) -> None:
+    """The seeded source, against the golden one."""
+    simulate(
+        build(width, source="seeded", seed=SEED),
+        module=__name__,
+        name=f"entropy_seeded_{width}",
+        testcase=[*CASES, "a_reset_starts_anew"],
+        params={"width": width, "source": "seeded"},
+        waive=["readable__ready", "error", "events"],
+    )
+
+
+@pytest.mark.parametrize(("width", "word_bits"), [(64, 8), (128, 128)])
+def test_entropy_port(width: int, word_bits: int) -> None:
+    """Bytes from the stream port."""
+    cases = [*CASES[:2], "waits_for_a_slow_port"] + CASES[2:] * (width == word_bits)
+    simulate(
+        build(width, source="port", word_bits=word_bits),
+        module=__name__,
+        name=f"entropy_port_{width}_{word_bits}",
+        testcase=cases,
+        params={"width": width, "source": "port", "word_bits": word_bits},
+        waive=["readable__ready", "error", "events"],
+    )
+
+
+def test_entropy_rings() -> None:
+    """The ring source with its stand-in."""
+    context = {"width": 64, "source": "ring_oscillator", "sample_cycles": 4}
+    simulate(
+        build(64, source="ring_oscillator", sample_cycles=4, stand_in=True),
+        module=__name__,
+        name="entropy_rings",
+        testcase="bytes_come_after_the_start_up_test",
+        params=context,
+        waive=["readable__ready"],
+    )
+
+
+def test_entropy_rings_that_stick() -> None:
+    """The ring source fails, and says so."""
+    samples = 5000
+    simulate(
+        build(64, source="ring_oscillator", sample_cycles=4, stand_in=True,
+              stand_in_samples=samples),
+        module=__name__,
+        name="entropy_rings_stick",
+        testcase="a_source_that_sticks_raises_an_error_once",
+        params={"width": 64, "source": "ring_oscillator", "sample_cycles": 4,
+                "stand_in_samples": samples},
+        waive=["readable__ready"],
+    )  # fmt: skip
+
+
+@cocotb.test(timeout_time=20, timeout_unit="us")
+async def samples_the_parity_of_all_taps(dut: Any) -> None:
+    """One sample a period: the parity that the taps had three cycles before the strobe shows."""
+    start_clock(dut)
+    dut.taps.value = 0
+    await reset(dut)
+    taps: list[int] = []
+    strobes = []
+    for now in range(200):
+        value = random.getrandbits(params().rings)
+        dut.taps.value = value
+        await cycles(dut)
+        taps.append(value)
+        if dut.strobe.value:
+            strobes.append(now)
+            assert int(dut.sample.value) == taps[now - 3].bit_count() % 2
+    assert len(strobes) == 200 // params().period
+    assert {b - a for a, b in itertools.pairwise(strobes)} == {params().period}
+
+
+def test_ring_sampler() -> None:
+    """Sampling of 5 taps every 7 cycles."""
+    context = {"rings": 5, "period": 7}
+    simulate(
+        RingSampler(**context),
+        module=__name__,
+        name="ring_sampler",
+        testcase="samples_the_parity_of_all_taps",
+        params=context,
+    )
+
+
+def test_rings_are_closed_and_odd() -> None:
+    """Each ring is one loop with an odd number of inverting LUTs, each of which is kept."""
+    text = to_rtlil(LutRings(5, 5), name="rings")
+    cells = re.findall(r"attribute \\DONT_TOUCH \"true\".*?cell \\(LUT\d) (.*?)\n  end", text, re.S)
+    follows = {}
+    for kind, body in cells:
+        ports = dict(re.findall(r"connect \\(\w+) (\S+)", body))
+        inverts = "parameter \\INIT 4'0111" if kind == "LUT2" else "parameter \\INIT 2'01"
+        assert inverts in body
+        assert ("I1" in ports) == (kind == "LUT2")
+        follows[ports["I0"]] = ports["O"]
+    lengths = []
+    while follows:
+        start, net = follows.popitem()
+        length = 1
+        while net != start:
+            net = follows.pop(net)
+            length += 1
+        lengths.append(length)
+    assert sorted(lengths) == [5, 5, 7, 9, 11]
+
+
+def test_sources_refuse_nonsense() -> None:
+    """Parameters that cannot be built, by their names."""
+    for make, field in (
+        (lambda: WordSource(64, 48), "word_bits"),
+        (lambda: WordSource(64, 128), "word_bits"),
+        (lambda: SeededSource(96, 1), "width"),
+        (lambda: SeededSource(64, 0), "seed"),
+        (lambda: LutRings(0, 5), "rings"),
+        (lambda: LutRings(4, 4), "stages"),
+        (lambda: StandInRings(65), "rings"),
+        (lambda: RingSampler(4, 2), "period"),
+    ):
+        with pytest.raises(ValueError, match=field):
+            make()
