@@ -1,7 +1,8 @@
 """Device configurations: frozen, validated, named."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from .config_entropy import EntropyConfig
 from .device.kind import device_names, device_type
 
 __all__ = ["NAMED_CONFIGS", "ConfigError", "DeviceConfig", "named_config"]
@@ -63,6 +64,8 @@ class DeviceConfig:
     indirect, event_idx, in_order, notification_data, notif_config_data, ring_reset, suspend
         Ring features that are built and offered; one that is left out costs nothing.
         [virtio 1.4 §6]
+    entropy
+        Of an entropy device; see ``EntropyConfig``.
     """
 
     name: str
@@ -91,6 +94,7 @@ class DeviceConfig:
     notif_config_data: bool = True
     ring_reset: bool = True
     suspend: bool = True
+    entropy: EntropyConfig = field(default_factory=EntropyConfig)
 
     def __post_init__(self) -> None:
         _require(
@@ -153,6 +157,12 @@ class DeviceConfig:
             "queue_size_max",
             self.queue_size_max,
             "a power of two, for a split virtqueue starts with it",
+        )
+        _require(
+            self.entropy.word_bits <= self.width,
+            "entropy.word_bits",
+            self.entropy.word_bits,
+            "at most the width",
         )
         octets = self.mac.split(":")
         _require(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import cocotb
@@ -17,10 +16,14 @@ from lib.dma_model import packet_beats, packet_bytes
 from lib.sim import params, simulate
 from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock
 from virtio_model.device.entropy import SeededBytes
+from virtio_model.spec.features import mask
+from virtio_rtl.config import ConfigError, DeviceConfig
 from virtio_rtl.config_entropy import EntropyConfig
-from virtio_rtl.device.entropy import EntropyDevice
+from virtio_rtl.device.entropy import ENTROPY, EntropyDevice
 from virtio_rtl.device.entropy_ring import LutRings, RingSampler, StandInRings
 from virtio_rtl.device.entropy_words import SeededSource, WordSource
+from virtio_rtl.regs.maps import register_maps
+from virtio_rtl.transport.features import offered
 from virtio_rtl.types.packet import packet_beat
 from virtio_rtl.types.virtqueue import MAX_REQUEST_BYTES, Reply, Request
 
@@ -251,8 +254,10 @@ CASES = ["every_request_gets_the_next_bytes", "replies_come_ahead_of_bytes", "a_
 
 
 def build(width: int, **entropy: Any) -> Any:
-    config = EntropyConfig(largest_reply=LARGEST, **entropy)
-    return EntropyDevice(SimpleNamespace(width=width, entropy=config))
+    options = EntropyConfig(largest_reply=LARGEST, **entropy)
+    return EntropyDevice(
+        DeviceConfig(name="entropy", device="entropy", width=width, entropy=options)
+    )
 
 
 @pytest.mark.parametrize("width", [64, 256])
@@ -362,6 +367,23 @@ def test_rings_are_closed_and_odd() -> None:
             length += 1
         lengths.append(length)
     assert sorted(lengths) == [5, 5, 7, 9, 11]
+
+
+def test_entropy_has_no_configuration_of_its_own() -> None:
+    """One virtqueue, no feature bits, no device configuration, and the ids of the standard."""
+    config = DeviceConfig(name="entropy", device="entropy")
+    assert config.num_queues == 1
+    assert offered(config) & mask([*range(24), *range(50, 128)]) == 0
+    names = {registers.name for registers in register_maps(config)}
+    assert "common_config" in names
+    assert "entropy_config" not in names
+    assert (ENTROPY.vendor_id, ENTROPY.pci_id) == (0x1AF4, 0x1044)
+
+
+def test_words_are_not_wider_than_a_beat() -> None:
+    """A configuration whose words do not fit names the field."""
+    with pytest.raises(ConfigError, match=r"^entropy\.word_bits"):
+        DeviceConfig(name="e", device="entropy", width=64, entropy=EntropyConfig(word_bits=128))
 
 
 def test_sources_refuse_nonsense() -> None:

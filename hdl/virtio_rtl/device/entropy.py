@@ -4,20 +4,33 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from virtio_model.spec import entropy as spec
+
 from ..config import DeviceConfig
 from ..lib.stream import StreamFIFO
+from ..regs.maps import Counter
 from ..types.packet import packet_stream
 from ..types.virtqueue import Reply, Request
 from .entropy_cut import CutPackets
 from .entropy_noise import RingSource
 from .entropy_words import SeededSource, WordSource
+from .kind import DeviceType, register
 
-__all__ = ["EntropyDevice"]
+__all__ = ["ENTROPY", "EntropyDevice"]
 
 _IN_FLIGHT = 16
 """Replies that may be announced ahead of their bytes, and beats that are kept."""
 
-_EVENTS = data.StructLayout({"entropy_failed": 1})
+_COUNTERS = (
+    Counter("entropy_failed", "failures of the entropy source, one in the life of a driver"),
+)
+_EVENTS = data.StructLayout({counter.name: 1 for counter in _COUNTERS})
+
+
+def _outside(config: DeviceConfig) -> dict[str, wiring.Member]:
+    if config.entropy.source != "port":
+        return {}
+    return {"entropy": In(stream.Signature(config.entropy.word_bits))}
 
 
 class EntropyDevice(wiring.Component):
@@ -118,8 +131,15 @@ class EntropyDevice(wiring.Component):
         return m
 
 
-def _outside(config: DeviceConfig):
-    """Ports of the whole device."""
-    if config.entropy.source != "port":
-        return {}
-    return {"entropy": In(stream.Signature(config.entropy.word_bits))}
+ENTROPY = register(
+    DeviceType(
+        name="entropy",
+        device_id=spec.DEVICE_ID,
+        class_code=0x00FF00,  # no class fits
+        build=EntropyDevice,
+        dependencies=spec.DEPENDENCIES,
+        config_fields=spec.CONFIG,
+        counters=_COUNTERS,
+        outside=_outside,
+    )
+)
