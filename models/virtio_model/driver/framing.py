@@ -18,6 +18,23 @@ HEADER_ALONE: tuple[int, ...] = (HEADER_SIZE,)
 
 
 @dataclass(frozen=True)
+class Framing:
+    """How a buffer with readable and writable bytes is cut and made available.
+
+    `readable` and `writable` are positions in either part, as for `lay_out`; `indirect` puts the
+    segments into a table; `skew` is that of each segment.
+    """
+
+    readable: tuple[int, ...] = ONE_PIECE
+    writable: tuple[int, ...] = ONE_PIECE
+    indirect: bool = False
+    skew: int = 0
+
+
+WHOLE = Framing()
+
+
+@dataclass(frozen=True)
 class Layout:
     """A buffer's segments, each in an allocation of its own."""
 
@@ -53,10 +70,11 @@ def lay_out(
 ) -> Layout:
     """Allocate segments for `length` bytes cut at the given positions.
 
-    Each segment starts `skew` bytes behind a multiple of `align`. Cuts at or beyond the end are
-    ignored, so that one list serves buffers of many lengths.
+    Each segment starts `skew` bytes behind a multiple of `align`. Positions below 0 count from the
+    end. Cuts outside are ignored, so that one list serves buffers of many lengths.
     """
-    edges = [0, *sorted({cut for cut in cuts if 0 < cut < length}), length]
+    places = {cut if cut >= 0 else length + cut for cut in cuts}
+    edges = [0, *sorted(cut for cut in places if 0 < cut < length), length] if length else []
     return Layout(
         tuple(
             Segment(allocator.alloc(end - start, align, skew), end - start)
