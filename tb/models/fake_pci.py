@@ -27,10 +27,13 @@ class FakePci:
     """Behaves until a test changes an attribute, overrides a method or writes `pinned`.
 
     `kept` are registers that a queue reset leaves alone; without `moves` the device neither
-    suspends nor resumes, and with `half` shows SUSPEND and DRIVER_OK together.
+    suspends nor resumes, and with `half` shows SUSPEND and DRIVER_OK together. With `config_size` 0
+    there is no device configuration.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device_id: int = net.DEVICE_ID, config_size: int = net.CONFIG_SIZE) -> None:
+        self.device_id = device_id
+        self.config_size = config_size
         self.offered = OFFERED
         self.accepted = 0
         self.max_sizes = {0: 256, 1: 100}
@@ -56,7 +59,7 @@ class FakePci:
 
     def _build_config(self) -> None:
         self._put(pci.PCI_VENDOR_ID_OFFSET, pci.VENDOR_ID, 2)
-        self._put(pci.PCI_DEVICE_ID_OFFSET, pci.modern_device_id(net.DEVICE_ID), 2)
+        self._put(pci.PCI_DEVICE_ID_OFFSET, pci.modern_device_id(self.device_id), 2)
         self._put(pci.PCI_STATUS_OFFSET, pci.PCI_STATUS_CAP_LIST, 2)
         self._last = pci.PCI_CAP_POINTER_OFFSET
         self._at = 0x40
@@ -65,8 +68,10 @@ class FakePci:
             (pci.CfgType.COMMON, 0, pci.COMMON_CFG_SIZE),
             (pci.CfgType.NOTIFY, NOTIFY, 64),
             (pci.CfgType.ISR, ISR, 1),
-            (pci.CfgType.DEVICE, DEVICE, net.CONFIG_SIZE),
+            (pci.CfgType.DEVICE, DEVICE, self.config_size),
         ):
+            if kind == pci.CfgType.DEVICE and not length:
+                continue
             extra = MULTIPLIER.to_bytes(4, "little") if kind == pci.CfgType.NOTIFY else b""
             self.add_cap(kind, 0, offset, length, extra)
         self.window_cap = self.add_cap(pci.CfgType.PCI, 0, 0, 0, bytes(4))

@@ -6,7 +6,7 @@ import contextlib
 
 from fake_pci import OFFERED, FakePci
 
-from lib.register_monitor import RegisterMonitor
+from lib.register_monitor import NET, DeviceRules, RegisterMonitor
 from virtio_model.driver.packed_queue import PackedQueue
 from virtio_model.driver.pci import VirtioPciDriver
 from virtio_model.memory import Allocator, GuestMemory
@@ -33,13 +33,18 @@ class QuietPci(FakePci):
 
 
 class Bench:
-    """A fake function behind a monitor, and a driver on it."""
+    """A fake function behind a monitor, and a driver on it; a network device unless told."""
 
-    def __init__(self, offered: int = OFFERED) -> None:
-        self.device = QuietPci()
+    def __init__(
+        self, offered: int = OFFERED, device_id: int = net.DEVICE_ID, rules: DeviceRules = NET
+    ) -> None:
+        size = max((field.end for field in rules.fields), default=0)
+        self.device = QuietPci(device_id, size)
         self.device.offered = offered
-        self.monitor = RegisterMonitor(self.device)
-        self.driver = VirtioPciDriver(self.monitor, dependencies=net.DEPENDENCIES)
+        self.monitor = RegisterMonitor(self.device, rules)
+        self.driver = VirtioPciDriver(
+            self.monitor, dependencies=rules.dependencies, device_config=bool(size)
+        )
         self.memory = GuestMemory(1 << 16)
         self.allocator = Allocator(self.memory)
 

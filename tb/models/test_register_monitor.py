@@ -10,6 +10,7 @@ import pytest
 from fake_pci import OFFERED
 from register_bench import EXTRA, RUNNING, Bench
 from register_mistakes import COMMON, CONFIG, Steps
+from register_mistakes_blk import BLK_BREACHES
 from register_mistakes_queue import BREACHES
 
 from lib import register_monitor
@@ -116,6 +117,7 @@ def test_every_row_of_the_monitor_is_shown() -> None:
     """The rows that its rules name are requirement rows, and each is broken above."""
     source = "".join(path.read_text() for path in Path(register_monitor.__path__[0]).glob("*.py"))
     named = set(re.findall(r'"(drv-[a-z-]+-\d\d)"', source))
-    shown = {row for _, rows in BREACHES for row in rows} | {"drv-init-cleanup-02"}
+    lists = [rows for _, rows in BREACHES] + [rows for _, _, rows in BLK_BREACHES]
+    shown = {row for rows in lists for row in rows} | {"drv-init-cleanup-02"}
     assert named == shown
     assert named <= load_rows(ROOT / "tb" / "testplan" / "requirements.csv").keys()

@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lib.register_monitor.device_types import DeviceRules
 from lib.register_monitor.view import Access, Breach, View
-from virtio_model.spec import net, pci
-from virtio_model.spec.net import NetFeature
+from virtio_model.spec import pci
 from virtio_model.spec.status import DeviceStatus
-
-_F = NetFeature
-_OPTIONAL = {
-    "mac": (_F.MAC,),
-    "status": (_F.STATUS,),
-    "max_virtqueue_pairs": (_F.MQ, _F.RSS),
-    "mtu": (_F.MTU,),
-    "speed": (_F.SPEED_DUPLEX,),
-    "duplex": (_F.SPEED_DUPLEX,),
-    "rss_max_key_size": (_F.RSS, _F.HASH_REPORT),
-    "rss_max_indirection_table_length": (_F.RSS,),
-    "supported_hash_types": (_F.RSS, _F.HASH_REPORT),
-    "supported_tunnel_types": (_F.HASH_TUNNEL,),
-}
-"""Fields of the network configuration and the features of which one brings them."""
 
 _WINDOW = {4: 1, 8: 4, 12: 4, 16: 4}
 """Fields of the PCI_CFG capability that are the driver's to write, with their sizes."""
@@ -39,17 +24,22 @@ def width_rules(access: Access) -> Iterator[Breach]:
         yield Breach("drv-pci-layout-01", text)
 
 
-def config_rules(access: Access, view: View) -> Iterator[Breach]:
-    """Judge an access to the configuration of a network device."""
+def config_rules(access: Access, view: View, device: DeviceRules) -> Iterator[Breach]:
+    """Judge an access to the device configuration."""
     if access.kind is not pci.CfgType.DEVICE:
         return
+    before = not view.status & DeviceStatus.FEATURES_OK
+    row = device.settled.get(access.name, "")
     if access.write:
-        yield Breach("drv-net-config-01", f"{access.name} is not for a driver to write")
-        if not view.status & DeviceStatus.FEATURES_OK:
+        if device.write_row and (access.field is None or access.field.access == "R"):
+            yield Breach(device.write_row, f"{access.name} is not for a driver to write")
+        if before:
             yield Breach("drv-init-seq-03", f"{access.name} written during negotiation")
-    brought = _OPTIONAL.get(access.name, ())
+    elif before and row:
+        yield Breach(row, f"{access.name} read during negotiation")
+    brought = device.optional.get(access.name, ())
     if brought and not any(view.all_offered >> feature & 1 for feature in brought):
-        names = " or ".join(feature.name for feature in brought)
+        names = " or ".join(str(getattr(feature, "name", feature)) for feature in brought)
         yield Breach("drv-basic-config-03", f"{access.name} accessed, {names} is not offered")
 
 
@@ -89,7 +79,3 @@ def window_rules(
         for kind, place in view.layout.structures.items()
     ):
         yield Breach("drv-pci-cfgaccess-03", f"{where} of BAR {bar} is in no structure")
-
-
-FIELDS = {pci.CfgType.COMMON: pci.COMMON_CFG, pci.CfgType.DEVICE: net.CONFIG}
-"""Structures that have fields."""

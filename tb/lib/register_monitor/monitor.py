@@ -6,30 +6,32 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from lib.register_monitor.access_rules import (
-    FIELDS,
     capability_rules,
     config_rules,
     width_rules,
     window_rules,
 )
+from lib.register_monitor.device_types import NET, DeviceRules
 from lib.register_monitor.queue_rules import notify_rules, queue_rules
 from lib.register_monitor.status_rules import status_rules, suspend_rules
 from lib.register_monitor.view import Access, Breach, View
 from virtio_model.driver.pci_caps import PciAccess, Structure, discover
 from virtio_model.driver.queue import DriverQueue
-from virtio_model.spec import net, pci
+from virtio_model.spec import pci
 from virtio_model.spec.fields import Field
 
 TakeBack = Callable[[], list[Any]]
 
 
 class RegisterMonitor:
-    """An access to a network device on PCI that notes where its driver breaks a rule.
+    """An access to a virtio device on PCI that notes where its driver breaks a rule.
 
     Parameters
     ----------
     access
         The access that is watched; everything is passed on unchanged.
+    device
+        The device type, of `device_types`.
 
     Use: ``monitor = RegisterMonitor(access)``, give `monitor` to the driver in place of `access`,
     and ask `check` at the end. It learns the layout by a walk of its own over the capability list
@@ -39,8 +41,9 @@ class RegisterMonitor:
     (MSI-X, vendor) are not judged. [virtio 1.4 §2.1, §2.2, §3.1, §3.4, §4.1]
     """
 
-    def __init__(self, access: PciAccess) -> None:
+    def __init__(self, access: PciAccess, device: DeviceRules = NET) -> None:
         self.access = access
+        self.device = device
         self.breaches: list[Breach] = []
         self._view: View | None = None
         self._window = {4: 0, 8: 0, 12: 0}
@@ -77,7 +80,7 @@ class RegisterMonitor:
     async def view(self) -> View:
         """Return what was seen; the first time, look where everything is."""
         if self._view is None:
-            self._view = View(await discover(self.access, device_config=True))
+            self._view = View(await discover(self.access, device_config=bool(self.device.fields)))
         return self._view
 
     # The protocol PciAccess
@@ -145,13 +148,13 @@ class RegisterMonitor:
             if kind is pci.CfgType.PCI or not _inside(where, bar, offset):
                 continue
             at = offset - where.offset
-            access = Access(kind, at, size, write, value, _field(kind, at))
+            access = Access(kind, at, size, write, value, _field(self.device, kind, at))
             self.note(width_rules(access))
-            self.note(status_rules(access, view, net.DEPENDENCIES))
+            self.note(status_rules(access, view, self.device.dependencies))
             self.note(suspend_rules(access, view))
             self.note(queue_rules(access, view))
             self.note(notify_rules(access, view))
-            self.note(config_rules(access, view))
+            self.note(config_rules(access, view, self.device))
             view.update(access)
 
 
@@ -159,7 +162,8 @@ def _inside(where: Structure, bar: int, offset: int) -> bool:
     return bar == where.bar and where.offset <= offset < where.offset + where.length
 
 
-def _field(kind: pci.CfgType, at: int) -> Field | None:
+def _field(device: DeviceRules, kind: pci.CfgType, at: int) -> Field | None:
     """The field of a structure that a byte belongs to."""
-    found = (field for field in FIELDS.get(kind, ()) if field.offset <= at < field.end)
+    tables = {pci.CfgType.COMMON: pci.COMMON_CFG, pci.CfgType.DEVICE: device.fields}
+    found = (field for field in tables.get(kind, ()) if field.offset <= at < field.end)
     return next(found, None)
