@@ -1,0 +1,1 @@
+"""Unmodified guests in QEMU on a simulated device."""

@@ -1,0 +1,84 @@
+"""The guest's initramfs: busybox, kernel modules, programs with their libraries, scripts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from guest.cpio import Archive
+from guest.errors import GuestError
+from guest.kernel_modules import collect
+from guest.packages import Kernel
+
+SCRIPTS = Path(__file__).parent / "scripts"
+MODULES = [
+    "virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "ext4", "crc32c_generic",
+    "uio_pci_generic", "vfio_pci", "vfio_iommu_type1",
+]  # fmt: skip
+PROGRAMS = ["usr/sbin/mke2fs", "usr/sbin/e2fsck", "usr/sbin/ethtool", "usr/bin/fio"]
+
+_LIBRARIES = "usr/lib/x86_64-linux-gnu"
+_LOADER = "usr/lib64/ld-linux-x86-64.so.2"
+
+
+def libraries(root: Path, program: Path) -> dict[str, Path]:
+    """Return the shared libraries of a program below `root`: their files by the names it asks for.
+
+    The packages' own loader is asked: the machine may have other libraries, or none.
+    """
+    home = root / _LIBRARIES
+    folders = ":".join(str(path) for path in (home, *sorted(home.glob("*/"))))
+    listed = subprocess.run(
+        [root / _LOADER, "--library-path", folders, "--list", program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        raise GuestError(f"libraries of {program.name}: {listed.stderr.strip()}")
+    pairs = re.findall(r"^\s*(\S+) => (\S+) \(", listed.stdout, re.MULTILINE)
+    return {Path(name).name: Path(path) for name, path in pairs}
+
+
+def add_program(archive: Archive, root: Path, place: str) -> None:
+    """Add a program of the unpacked packages below `root`, and its libraries."""
+    program = root / place
+    archive.file(f"bin/{program.name}", program.read_bytes(), executable=True)
+    for name, path in libraries(root, program).items():
+        archive.file(f"lib/x86_64-linux-gnu/{name}", path.read_bytes(), executable=True)
+    archive.file("lib64/ld-linux-x86-64.so.2", (root / _LOADER).read_bytes(), executable=True)
+
+
+def build(
+    kernel: Kernel, busybox: Path, programs: Path | None = None, modules: Iterable[str] = MODULES
+) -> Archive:
+    """Return the files of the initramfs.
+
+    `busybox` and `programs` are folders of unpacked packages; without `programs` there is busybox
+    alone, which is enough for the quick cases and boots faster.
+    """
+    archive = Archive()
+    for folder in ("proc", "sys", "dev", "tmp", "mnt", "sbin", "usr/bin", "usr/sbin"):
+        archive.folder(folder)
+    archive.character_device("dev/console", 5, 1)  # init's output before /dev is mounted
+    archive.file("bin/busybox", (busybox / "usr/bin/busybox").read_bytes(), executable=True)
+    archive.link("bin/sh", "busybox")
+
+    module_names = list(modules)
+    tree = collect(kernel.modules, module_names)
+    home = f"lib/modules/{kernel.version}"
+    for name, data in tree.files.items():
+        archive.file(f"{home}/{name}.ko", data)
+    archive.file(f"{home}/modules.dep", tree.dependencies().encode())
+    # modprobe fails for a module that it does not know, but not for one that is built in.
+    built_in = [name for name in module_names if name not in tree.files]
+    archive.file(f"{home}/modules.builtin", "".join(f"{name}.ko\n" for name in built_in).encode())
+
+    for place in PROGRAMS if programs else []:
+        add_program(archive, programs or Path(), place)
+    for script in sorted(SCRIPTS.glob("*.sh")):
+        archive.file(f"scripts/{script.name}", script.read_bytes(), executable=True)
+    archive.link("init", "scripts/init.sh")
+    return archive
