@@ -1,0 +1,135 @@
+"""What `make guest` runs: devices x ring x EVENT_IDX x kernel x features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class DeviceCase:
+    """How a device type is tried.
+
+    `steps` are functions of scripts/NAME.sh or life.sh that the full run adds to `quick`;
+    `arguments` go to the device server; `unit` says what its requests are.
+    """
+
+    name: str
+    steps: tuple[str, ...] = ("work", "life")
+    arguments: tuple[str, ...] = ()
+    unit: str = "requests"
+
+
+DEVICES = {
+    device.name: device
+    for device in (
+        DeviceCase("entropy"),
+        DeviceCase("blk"),
+        DeviceCase("net", unit="buffers"),
+    )
+}
+"""A device type joins by one line here, a script of its name, and its place in the server."""
+
+RINGS = ("packed", "split")
+
+EXTRAS = {
+    "NOTIFICATION_DATA": (6, 4),
+    "IN_ORDER": (7, 0),
+    "RING_RESET": (6, 0),
+}
+"""Features that a case may offer besides, and the first Linux that takes them."""
+
+QUICK_KERNEL = "stable"
+FULL_KERNELS = ("stable", "backports")
+
+BITS = {
+    "INDIRECT_DESC": 28,
+    "EVENT_IDX": 29,
+    "VERSION_1": 32,
+    "ACCESS_PLATFORM": 33,
+    "RING_PACKED": 34,
+    "IN_ORDER": 35,
+    "NOTIFICATION_DATA": 38,
+    "RING_RESET": 40,
+}
+"""Feature bits of all devices, by the names that the server takes."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One guest: a device with what it offers, a kernel, and the steps inside.
+
+    kind: "linux", or "firmware" for SeaBIOS that boots from the device.
+    """
+
+    device: str
+    ring: str
+    event_idx: bool
+    kernel: str
+    extras: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ("quick",)
+    kind: str = "linux"
+
+    @property
+    def name(self) -> str:
+        """The case in a few words, fit for a file name."""
+        if self.kind != "linux":
+            return f"{self.device}-{self.kind}"
+        parts = [self.device, self.ring, "event" if self.event_idx else "flags", self.kernel]
+        return "-".join(parts + (["extras"] if self.extras else []))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What the device offers of the features that a case chooses."""
+        packed = ("RING_PACKED",) if self.ring == "packed" else ()
+        event = ("EVENT_IDX",) if self.event_idx else ()
+        return ("INDIRECT_DESC", *packed, *event, *self.extras)
+
+    @property
+    def full(self) -> bool:
+        """Whether the guest needs more programs than busybox."""
+        return self.steps != ("quick",)
+
+
+def taken(bits: str) -> tuple[str, ...]:
+    """Return the features that a driver took, of Linux' string of bits, the lowest first."""
+    return tuple(name for name, bit in BITS.items() if bits[bit : bit + 1] == "1")
+
+
+def expected(case: Case, release: str) -> set[str]:
+    """Return the features of a case that a kernel of this release must take."""
+    version = tuple(int(part) for part in release.split("-")[0].split("+")[0].split(".")[:2])
+    return {name for name in case.features if name not in EXTRAS or version >= EXTRAS[name]} - {
+        "INDIRECT_DESC"
+    } | {"VERSION_1"}
+
+
+def quick(devices: tuple[str, ...]) -> list[Case]:
+    """Return the cases of QUICK=1: each device on both rings, a short look at each."""
+    extras = tuple(EXTRAS)
+    return [Case(device, ring, True, QUICK_KERNEL, extras) for device in devices for ring in RINGS]
+
+
+def full(devices: tuple[str, ...]) -> list[Case]:
+    """Return all cases."""
+    cases = [
+        Case(device, ring, event_idx, kernel, extras, ("quick", *DEVICES[device].steps))
+        for device in devices
+        for kernel in FULL_KERNELS
+        for ring in RINGS
+        for event_idx, extras in ((True, ()), (False, ()), (True, tuple(EXTRAS)))
+    ]
+    if "blk" in devices:
+        # Firmware takes split rings even where packed is offered.
+        cases.append(Case("blk", "packed", True, "", steps=(), kind="firmware"))
+    return cases
+
+
+def select(devices: tuple[str, ...], only_quick: bool, pattern: str = "") -> list[Case]:
+    """Return the cases of devices whose name contains `pattern`."""
+    cases = quick(devices) if only_quick else full(devices)
+    return [case for case in cases if pattern in case.name]
+
+
+def with_kernel(case: Case, kernel: str) -> Case:
+    """Return the case on another kernel."""
+    return replace(case, kernel=kernel) if case.kind == "linux" else case

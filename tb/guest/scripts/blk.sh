@@ -1,0 +1,95 @@
+# Block device: raw writes, a file system, fio, discard.
+MODULE=virtio_blk
+DRIVER=virtio_blk
+DISK=/dev/vda
+
+present() {
+    [ -b $DISK ]
+}
+
+capacity() {
+    echo $(($(cat /sys/block/vda/size) * 512))
+}
+
+# write_and_verify BYTES: random data, past the cache of the kernel both ways.
+write_and_verify() {
+    head -c "$1" /dev/urandom >/tmp/written
+    dd if=/tmp/written of=$DISK bs="$1" count=1 oflag=direct conv=fsync 2>/dev/null || return 1
+    dd if=$DISK of=/tmp/read bs="$1" count=1 iflag=direct 2>/dev/null || return 1
+    cmp /tmp/written /tmp/read
+}
+
+quick() {
+    check blk-verify "64 KiB written and read back" write_and_verify 65536
+}
+
+work() {
+    note "disk of $(capacity) bytes, id $(cat /sys/block/vda/serial)"
+    check blk-whole "every sector written and read back" whole_disk
+    check blk-ext4 "mkfs, mount, copy, compare" file_system || return 1
+    check blk-fsck "e2fsck finds nothing" e2fsck -fn $DISK
+    check blk-fio "random writes, crc32c, 16 at a time" fio --name=verify --filename=$DISK \
+        --rw=randwrite --bsrange=512-64k --size="$(fio_size)" --direct=1 --ioengine=libaio \
+        --iodepth=16 --verify=crc32c --verify_fatal=1 --do_verify=1 --allow_file_create=0 \
+        --minimal
+    if [ "$(cat /sys/block/vda/queue/discard_max_bytes)" != 0 ]; then
+        check blk-discard "the whole disk, and 64 KiB written after it" discard
+    fi
+    check blk-end "the last sector, and an error behind it" last_sector
+}
+
+# In pieces: the disk may be as large as the guest's memory.
+whole_disk() {
+    local piece=262144 place=0 pieces
+    pieces=$(($(capacity) / piece))
+    [ $pieces -le 16 ] || pieces=16
+    head -c $piece /dev/urandom >/tmp/piece
+    while [ $place -lt $pieces ]; do
+        (echo "piece $place"; cat /tmp/piece) | head -c $piece >/tmp/numbered
+        dd if=/tmp/numbered of=$DISK bs=$piece seek=$place oflag=direct 2>/dev/null || return 1
+        place=$((place + 1))
+    done
+    while [ $place -gt 0 ]; do
+        place=$((place - 1))
+        (echo "piece $place"; cat /tmp/piece) | head -c $piece >/tmp/numbered
+        dd if=$DISK of=/tmp/read bs=$piece skip=$place count=1 iflag=direct 2>/dev/null || return 1
+        cmp /tmp/numbered /tmp/read || return 1
+    done
+}
+
+file_system() {
+    mke2fs -q -F -t ext4 $DISK || return 1
+    mount -t ext4 $DISK /mnt || return 1
+    cp /bin/busybox /mnt/program || return 1
+    mkdir /mnt/scripts && cp /scripts/*.sh /mnt/scripts || return 1
+    umount /mnt || return 1
+    echo 3 >/proc/sys/vm/drop_caches
+    mount -t ext4 $DISK /mnt || return 1
+    cmp /bin/busybox /mnt/program && diff -r /scripts /mnt/scripts
+    local status=$?
+    umount /mnt
+    return $status
+}
+
+fio_size() {
+    local size=4194304
+    [ "$(capacity)" -ge $size ] || size=$(capacity)
+    echo $size
+}
+
+discard() {
+    blkdiscard $DISK && write_and_verify 65536
+}
+
+last_sector() {
+    local last=$(($(capacity) / 512 - 1))
+    head -c 512 /dev/urandom >/tmp/written
+    dd if=/tmp/written of=$DISK bs=512 seek=$last oflag=direct 2>/dev/null || return 1
+    dd if=$DISK of=/tmp/read bs=512 skip=$last iflag=direct 2>/dev/null || return 1
+    cmp /tmp/written /tmp/read || return 1
+    ! dd if=/tmp/written of=$DISK bs=512 seek=$((last + 1)) oflag=direct 2>/dev/null
+}
+
+traffic() {
+    while :; do dd if=$DISK of=/dev/null bs=16k count=64 iflag=direct 2>/dev/null || usleep 50000; done
+}
