@@ -11,7 +11,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
 export PYTHONPATH := $(CURDIR)/hdl:$(CURDIR)/models:$(CURDIR)/tb
 # Values that people give reach the programs through the environment, never through a shell's eyes.
-export CONFIG PCAP RING WAVES SEED QUICK
+export CONFIG PCAP RING WAVES SEED QUICK CONSOLE MODEL DEVICE
 
 # Options, as in `make demo PCAP=build/demo.pcap SEED=7`
 JOBS ?= 2
@@ -21,12 +21,15 @@ RING ?=
 WAVES ?=
 SEED ?=
 QUICK ?=
+CONSOLE ?=
+MODEL ?=
+DEVICE ?=
 TESTS ?= $(wildcard tb/models tb/unit tb/system)
 ARGS ?=
 
 .PHONY: help
 help: ## List the targets
-	@echo "make TARGET [CONFIG=name] [SEED=n|random] [WAVES=1] [PCAP=file] [RING=packed|split] [QUICK=1] [JOBS=n] [ARGS=...]"
+	@echo "make TARGET [CONFIG=name] [SEED=n|random] [WAVES=1] [PCAP=file] [RING=packed|split] [QUICK=1] [DEVICE=name] [MODEL=rtl|golden] [CONSOLE=1] [JOBS=n] [ARGS=...]"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 .PHONY: venv
@@ -89,6 +92,10 @@ bench: $(READY) tools ## Measure rate and latency (QUICK=1, CONFIG)
 .PHONY: soak
 soak: $(READY) tools ## Long runs against the golden device and hostile drivers (SEED, JOBS, ARGS)
 	@$(BIN)/python -m soak $(ARGS)
+
+.PHONY: guest
+guest: $(READY) tools ## Boot Linux on the devices in QEMU (QUICK=1, DEVICE, MODEL, CONSOLE=1, ARGS)
+	@$(BIN)/python -m guest $(ARGS)
 
 .PHONY: synth
 synth: $(READY) ## Count LUT, FF, BRAM and LUT levels of all configurations (CONFIG, JOBS)

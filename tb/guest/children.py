@@ -13,10 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from guest.errors import GuestError
+
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 _running: set[Child] = set()
+_closing = threading.Event()
 _lock = threading.Lock()
 
 
@@ -38,6 +41,8 @@ class Child:
             if os.getppid() != parent:
                 os._exit(1)
 
+        if _closing.is_set():
+            raise GuestError("stopped")
         with output.open("wb") as log:
             self.process = subprocess.Popen(
                 list(command),
@@ -72,7 +77,8 @@ class Child:
 
 
 def stop_all() -> None:
-    """Kill what still runs."""
+    """Kill what still runs, and start nothing any more."""
+    _closing.set()
     for child in list(_running):
         child.stop()
 

@@ -72,6 +72,7 @@ class CaseResult:
     features: tuple[str, ...] = ()
     statistics: Statistics = field(default_factory=Statistics)
     seconds: float = 0.0
+    boot_seconds: float = 0.0
     verified_seconds: float = 0.0
     error: str = ""
     console_tail: str = ""

@@ -85,6 +85,7 @@ class Run:
         result.release = self.transcript.release
         result.features = matrix.taken(self.transcript.notes.get("features", ""))
         times = self.transcript.times
+        result.boot_seconds = times.get("boot", 0.0)
         result.verified_seconds = times.get(_VERIFIED.get(self.case.device, ""), 0.0)
         if result.error:
             result.checks = self.transcript.checks
@@ -189,8 +190,9 @@ class Run:
 
     def _qemu_command(self, socket: Path) -> list[str]:
         size = self.setting.memory_mebibytes
+        boot = '"bootindex":0,' if self.case.kind == "firmware" else ""
         device = (
-            '{"driver":"vfio-user-pci","id":"device","bus":"port","bootindex":0,'
+            f'{{"driver":"vfio-user-pci","id":"dut","bus":"rp0",{boot}'
             f'"socket":{{"type":"unix","path":"{socket}"}},"x-msg-timeout":600000}}'
         )
         command = [
@@ -200,7 +202,7 @@ class Run:
             *("-m", f"{size}M", "-nodefaults", "-display", "none", "-no-reboot"),
             *("-serial", f"file:{self.folder / 'console.log'}"),
             *("-serial", f"file:{self.folder / 'results.log'}"),
-            *("-device", "pcie-root-port,id=port,slot=1", "-device", device),
+            *("-device", "pcie-root-port,id=rp0,slot=1", "-device", device),
         ]
         if self.case.kind == "firmware":
             return command

@@ -1,0 +1,5 @@
+"""`python -m guest`."""
+
+from guest.cli import main
+
+main()
