@@ -29,7 +29,8 @@ class Check:
 class Transcript:
     """The guest's results so far: `feed` it lines of the second serial port.
 
-    `news` holds the last note for people; `times` the seconds at which each check came.
+    `notes` holds the first of each name, `times` the seconds at which each check first came, `news`
+    where the guest is, for people.
     """
 
     checks: list[Check] = field(default_factory=list)
@@ -50,7 +51,7 @@ class Transcript:
             self.news = name
         elif word == "NOTE":
             name, _, value = rest.partition(" ")
-            self.notes[name] = value
+            self.notes.setdefault(name, value)
             if name == "step":
                 self.news = value
         elif word == "END":

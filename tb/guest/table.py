@@ -11,7 +11,7 @@ from guest.results import CaseResult
 
 HEAD = (
     "device", "ring", "events", "kernel", "also", "checks", "verified s",
-    "simulated us", "kcycles/s", "requests", "interrupts", "TLPs", "s",
+    "sim. us", "kcycles/s", "requests", "irqs", "TLPs", "s",
 )  # fmt: skip
 NUMBERS = tuple(range(5, len(HEAD)))
 
@@ -53,7 +53,7 @@ def kernel(result: CaseResult) -> str:
     """Return the release of the kernel that ran, or what ran instead."""
     if result.case.kind != "linux":
         return "SeaBIOS"
-    return result.release.removesuffix("-cloud-amd64") or result.case.kernel
+    return result.release.split("+")[0].removesuffix("-cloud-amd64") or result.case.kernel
 
 
 def summary(results: Sequence[CaseResult]) -> str:

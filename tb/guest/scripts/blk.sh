@@ -58,7 +58,8 @@ whole_disk() {
 }
 
 file_system() {
-    mke2fs -q -F -t ext4 $DISK || return 1
+    # By its path: the shell would take the smaller one of busybox.
+    /bin/mke2fs -q -F -t ext4 $DISK || return 1
     mount -t ext4 $DISK /mnt || return 1
     cp /bin/busybox /mnt/program || return 1
     mkdir /mnt/scripts && cp /scripts/*.sh /mnt/scripts || return 1
