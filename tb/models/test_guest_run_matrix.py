@@ -1,0 +1,110 @@
+"""The cases of `make guest`."""
+
+import re
+import subprocess
+
+import pytest
+
+from guest import matrix
+from guest.initramfs import SCRIPTS
+from guest.matrix import Case, DeviceCase
+
+DEVICES = tuple(matrix.DEVICES)
+
+
+def test_quick_has_every_device_on_both_rings():
+    cases = matrix.quick(DEVICES)
+    assert {(case.device, case.ring) for case in cases} == {
+        (device, ring) for device in ("net", "blk", "entropy") for ring in ("packed", "split")
+    }
+    assert all(case.steps == ("quick",) and not case.full for case in cases)
+
+
+def test_full_crosses_device_ring_events_and_kernel():
+    cases = [case for case in matrix.full(DEVICES) if case.kind == "linux"]
+    crossed = {(case.device, case.ring, case.event_idx, case.kernel) for case in cases}
+    assert len(crossed) == 3 * 2 * 2 * 2
+    for device in DEVICES:
+        for kernel in matrix.FULL_KERNELS:
+            extras = {
+                case.extras for case in cases if (case.device, case.kernel) == (device, kernel)
+            }
+            assert extras == {(), ("NOTIFICATION_DATA", "IN_ORDER", "RING_RESET")}
+    assert all({"quick", "work", "life"} <= set(case.steps) for case in cases)
+
+
+def test_names_are_unique_and_fit_for_files():
+    names = [case.name for case in matrix.full(DEVICES)]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in names)
+
+
+def test_firmware_boots_from_blk_only():
+    assert [case.device for case in matrix.full(DEVICES) if case.kind == "firmware"] == ["blk"]
+    assert all(case.kind == "linux" for case in matrix.full(("net",)))
+
+
+@pytest.mark.parametrize(
+    ("ring", "event_idx", "offered"),
+    [
+        ("packed", True, {"INDIRECT_DESC", "RING_PACKED", "EVENT_IDX"}),
+        ("split", True, {"INDIRECT_DESC", "EVENT_IDX"}),
+        ("split", False, {"INDIRECT_DESC"}),
+    ],
+)
+def test_offered_features_follow_the_case(ring, event_idx, offered):
+    assert set(Case("blk", ring, event_idx, "stable").features) == offered
+
+
+@pytest.mark.parametrize(
+    ("release", "refused"),
+    [
+        ("6.1.0-50-cloud-amd64", {"NOTIFICATION_DATA", "IN_ORDER"}),
+        ("6.12.107+deb13-cloud-amd64", {"IN_ORDER"}),
+        ("7.3.4+deb13-cloud-amd64", set()),
+    ],
+)
+def test_a_kernel_must_take_what_it_knows(release, refused):
+    case = Case("net", "packed", True, "stable", tuple(matrix.EXTRAS))
+    wanted = set(case.features) - {"INDIRECT_DESC"} | {"VERSION_1"}
+    assert matrix.expected(case, release) == wanted - refused
+
+
+def test_bits_that_linux_shows():
+    bits = ["0"] * 64
+    for bit in (29, 32, 34):
+        bits[bit] = "1"
+    assert matrix.taken("".join(bits)) == ("EVENT_IDX", "VERSION_1", "RING_PACKED")
+    assert matrix.taken("") == ()
+
+
+def test_a_device_type_joins_by_one_line(monkeypatch):
+    monkeypatch.setitem(matrix.DEVICES, "hash", DeviceCase("hash", steps=("work",)))
+    full = matrix.full(tuple(matrix.DEVICES))
+    assert len([case for case in full if case.device == "hash"]) == 12
+    assert len(matrix.quick(("hash",))) == 2
+
+
+def test_selection_by_name():
+    assert {case.ring for case in matrix.select(DEVICES, False, "split")} == {"split"}
+    assert matrix.select(DEVICES, False, "no such") == []
+    case = matrix.quick(("blk",))[0]
+    assert matrix.with_kernel(case, "trixie").kernel == "trixie"
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_are_shell(script):
+    parsed = subprocess.run(["sh", "-n", script], capture_output=True, text=True, check=False)
+    assert parsed.returncode == 0, parsed.stderr
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_step_of_a_device_is_in_its_scripts(device):
+    text = (SCRIPTS / f"{device}.sh").read_text()
+    functions = set(re.findall(r"^(\w+)\(\) \{", text, re.MULTILINE))
+    variables = set(re.findall(r"^(\w+)=", text, re.MULTILINE))
+    common = set(re.findall(r"^(\w+)\(\) \{", (SCRIPTS / "life.sh").read_text(), re.MULTILINE))
+    assert {"present", "quick", "traffic"} <= functions
+    assert {"MODULE", "DRIVER"} <= variables
+    assert set(matrix.DEVICES[device].steps) <= functions | common
+    assert not functions & common
