@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from .config_blk import BlkConfig
 from .config_entropy import EntropyConfig
 from .device.kind import device_names, device_type
 
@@ -64,6 +65,8 @@ class DeviceConfig:
     indirect, event_idx, in_order, notification_data, notif_config_data, ring_reset, suspend
         Ring features that are built and offered; one that is left out costs nothing.
         [virtio 1.4 §6]
+    blk
+        Of a block device; see ``BlkConfig``.
     entropy
         Of an entropy device; see ``EntropyConfig``.
     """
@@ -94,6 +97,7 @@ class DeviceConfig:
     notif_config_data: bool = True
     ring_reset: bool = True
     suspend: bool = True
+    blk: BlkConfig = field(default_factory=BlkConfig)
     entropy: EntropyConfig = field(default_factory=EntropyConfig)
 
     def __post_init__(self) -> None:

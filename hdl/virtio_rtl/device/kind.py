@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # they need the registry when they are imported
 
 __all__ = ["DeviceType", "device_names", "device_type", "register"]
 
-_BUILT_IN = ("entropy", "net")
+_BUILT_IN = ("blk", "entropy", "net")
 """Modules of this package; each is imported, and registers its type, when it is asked for."""
 
 _types: dict[str, DeviceType] = {}
