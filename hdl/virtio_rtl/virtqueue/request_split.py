@@ -74,8 +74,8 @@ class RequestSplit(wiring.Component):
         No buffer is inside. Those in ``Walk``, ``Gather`` or ``Scatter`` do not count.
 
     One segment a cycle, without a gap between buffers. Latency from a record that comes alone to
-    the request one cycle more than the buffer has segments. All outgoing ``valid`` and all
-    ``ready`` are registers, or two of them combined.
+    the request one cycle more than the buffer has segments, and two cycles to its first segment.
+    All outgoing ``valid`` and all ``ready`` are registers, or two of them combined.
 
     The oldest buffer always gets through, whatever its size. A request is told together with its
     last segment. So whatever the device was told of lies wholly in the queues behind, and is
@@ -146,17 +146,25 @@ class RequestSplit(wiring.Component):
             ),
             requests.input.valid.eq(ends & ~record.broken),
             self.idle.eq(
-                ~(checked.output.valid | readable.output.valid | writable.output.valid)
-                & ~(waiting.output.valid | requests.output.valid)
+                ~(checked.output.valid | waiting.output.valid | requests.output.valid)
+                & ~(readable.output.valid | self.readable_segment.valid)
+                & ~(writable.output.valid | self.writable_segment.valid)
             ),
         ]
         for fifo in fifos:
             with m.If(~fifo.input.ready):
                 m.d.comb += room.eq(0)
-        self._show(m, readable.output, self.readable_segment)
-        self._show(m, writable.output, self.writable_segment)
+        # What is compared and subtracted behind comes from registers, not from block RAM.
+        m.submodules.readable_front = readable_front = StreamFIFO(_Piece, 2)
+        m.submodules.writable_front = writable_front = StreamFIFO(_Piece, 2)
+        wiring.connect(m, readable.output, readable_front.input)
+        wiring.connect(m, writable.output, writable_front.input)
+        self._show(m, readable_front.output, self.readable_segment)
+        self._show(m, writable_front.output, self.writable_segment)
         m.d.comb += [
-            self.readable_buffer.valid.eq(readable.output.valid & readable.output.payload.last),
+            self.readable_buffer.valid.eq(
+                readable_front.output.valid & readable_front.output.payload.last
+            ),
             self.writable_buffer.valid.eq(waiting.output.valid),
             waiting.output.ready.eq(self.writable_buffer.ready),
             self.writable_buffer.payload.queue.eq(waiting.output.payload.queue),
