@@ -21,7 +21,8 @@ class BlkConfig:
         Size of the disk, in sectors of 512 bytes; a multiple of ``blk_size``.
     backend
         Where the bytes are: ``"memory"``, on-chip memory, which starts as zeros and keeps its
-        contents over a reset of the device; or ``"axi4"``, external memory behind an AXI4 master.
+        contents over a reset of the device (converting it to Verilog takes seconds per MiB); or
+        ``"axi4"``, external memory behind an AXI4 master.
     num_queues
         Request virtqueues, 1 to 256; more than one offers MQ.
     seg_max, size_max
