@@ -9,8 +9,8 @@ from virtio_model.spec import entropy as spec
 from ..config import DeviceConfig
 from ..lib.stream import StreamFIFO
 from ..regs.maps import Counter
-from ..types.packet import packet_stream
-from ..types.virtqueue import Reply, Request
+from ..types.virtqueue import Reply
+from .door import request_door
 from .entropy_cut import CutPackets
 from .entropy_noise import RingSource
 from .entropy_words import SeededSource, WordSource
@@ -71,17 +71,9 @@ class EntropyDevice(wiring.Component):
 
     def __init__(self, config: DeviceConfig):
         self.config = config
-        width = config.width
         super().__init__(
-            {
-                "request": In(stream.Signature(Request)),
-                "readable": In(packet_stream(width)),
-                "reply": Out(stream.Signature(Reply)),
-                "writable": Out(packet_stream(width)),
-                "open": In(1),
-                "error": Out(1),
-                "events": Out(_EVENTS),
-            }
+            request_door(config.width)
+            | {"open": In(1), "error": Out(1), "events": Out(_EVENTS)}
             | _outside(config)
         )
 
