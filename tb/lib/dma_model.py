@@ -17,17 +17,22 @@ __all__ = ["DeviceMemory", "ReadClientModel", "WriteClientModel", "packet_beats"
 
 
 def packet_beats(
-    data: bytes, width: int, *, error: bool = False, early: bool = False
+    data: bytes, width: int, *, error: bool = False, early: bool = False, scramble: bool = False
 ) -> list[dict[str, int]]:
-    """Beats of a packed packet; early: all of them tell the error, as those of one read do."""
+    """Beats of a packed packet.
+
+    early: all of them tell the error, as those of one read do; scramble: lanes behind the last
+    byte, which mean nothing, are random instead of 0.
+    """
     lanes = width // 8
     beats = []
     for start in range(0, len(data), lanes):
         piece = data[start : start + lanes]
         last = start + lanes >= len(data)
+        rest = random.randbytes(lanes - len(piece)) if scramble else b""
         beats.append(
             {
-                "data": int.from_bytes(piece, "little"),
+                "data": int.from_bytes(piece + rest, "little"),
                 "count": len(piece),
                 "last": int(last),
                 "error": int((last or early) and error),
