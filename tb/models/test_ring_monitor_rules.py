@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ring_monitor_rig import Watched
+from ring_monitor_rig import VECTOR, Watched
 
 from lib.ring_monitor import RingMonitor
 from virtio_model.memory import GuestMemory
@@ -120,6 +120,22 @@ def test_an_audit_is_not_the_end(packed: bool) -> None:
         assert rig.monitor.audit().rows == {"drv-pci-kick-03"}
         rig.monitor.report.clear()
         assert rig.monitor.report.count == 0
+
+
+@FORMATS
+def test_a_virtqueue_is_used_until_its_reset_is_done(packed: bool) -> None:
+    """A device finishes what it has begun, and says so, after a reset was asked for."""
+    rig = Watched(8, packed=packed)
+    rig.add([10], [20])
+    rig.kick()
+    rig.take()
+    rig.monitor.ask_queue_reset(0)
+    rig.complete()
+    rig.notify()
+    rig.monitor.queue_reset_done(0)
+    rig.monitor.report.check()
+    rig.monitor.interrupt(VECTOR)
+    assert rig.rows() == {"basic-vqreset-01"}
 
 
 def test_the_monitor_lets_go() -> None:

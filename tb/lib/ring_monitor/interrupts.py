@@ -100,6 +100,8 @@ class Interrupts:
         if queue.state is QueueState.RESET:
             queue.device_breach("basic-vqreset-01", "interrupt behind the reset of the virtqueue")
             return
+        if queue.state is QueueState.RESETTING:
+            return  # for buffers that were used since the reset was asked for, unwatched
         if queue.used == account.told:
             queue.device_breach(queue.rows["due"], "interrupt, but nothing was used before")
             return
