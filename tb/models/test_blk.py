@@ -233,6 +233,21 @@ def test_get_id_in_any_room(room: int) -> None:
     assert _ask(rig, T.GET_ID, room=room).data == (b"x" * 20).ljust(room, b"\0")[:room]
 
 
+def test_pieces_are_header_data_and_status() -> None:
+    """The framing of most drivers; without data there is none of it."""
+    rig = BlkRig()
+    for sectors, room in ((0, [1]), (2, [1024, 1])):
+        rig.driver.read(0, sectors, framing=PIECES)
+        chain = rig.device.queues[0].next_buffer()
+        assert chain is not None
+        assert [length for _, length in chain.readable] == [16]
+        assert [length for _, length in chain.writable] == room
+    rig.driver.write(0, SECTOR, framing=PIECES)
+    chain = rig.device.queues[0].next_buffer()
+    assert chain is not None
+    assert [length for _, length in chain.readable] == [16, 512]
+
+
 def test_image_and_id_must_fit() -> None:
     """A disk is whole sectors, and of the size that the configuration says."""
     memory = GuestMemory(4096)

@@ -31,7 +31,7 @@ def config_rules(access: Access, view: View, device: DeviceRules) -> Iterator[Br
     before = not view.status & DeviceStatus.FEATURES_OK
     row = device.settled.get(access.name, "")
     if access.write:
-        if device.write_row and (access.field is None or access.field.access == "R"):
+        if device.write_row:
             yield Breach(device.write_row, f"{access.name} is not for a driver to write")
         if before:
             yield Breach("drv-init-seq-03", f"{access.name} written during negotiation")

@@ -19,7 +19,7 @@ class DeviceRules:
     """A device type's configuration, and how a driver has to treat it.
 
     `optional`: features of which one brings a field. `write_row`: the row that forbids to write
-    fields that are the device's; empty if there is none. `settled`: the row that forbids to read a
+    any field; empty if there is none. `settled`: the row that forbids to read a
     field before FEATURES_OK.
     """
 
