@@ -9,7 +9,7 @@ from virtio_model.device.make import GoldenQueue
 from virtio_model.memory import GuestMemory
 from virtio_model.spec import entropy
 
-_GIVEN_MAX = 4096
+_GIVEN_MAX = 1 << 20
 
 
 class EntropyType:
@@ -27,7 +27,7 @@ class EntropyType:
 
     def __init__(self, seed: int = 1) -> None:
         self._draw = random.Random(seed)
-        self.given = b""
+        self.given = bytearray()
         self._memory: GuestMemory
         self._queue: GoldenQueue | None = None
 
