@@ -12,7 +12,7 @@ from guest.packages import Kernel
 
 
 class Images:
-    """Kernels by name, each with a small initramfs and one with all programs.
+    """Kernels by name, each with an initramfs for the programs that a case asks for.
 
     Packages are fetched when a case first asks for them. Safe to share among threads.
     """
@@ -26,21 +26,22 @@ class Images:
         self._folder = folder
         self._packages = package_folder
         self._say = say
-        self._made: dict[tuple[str, bool], tuple[Kernel, Path]] = {}
+        self._made: dict[tuple[str, str], tuple[Kernel, Path]] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str, full: bool) -> tuple[Kernel, Path]:
-        """Return a kernel and the initramfs for it; `full` has more programs than busybox."""
+    def get(self, name: str, programs: str) -> tuple[Kernel, Path]:
+        """Return a kernel and an initramfs with `programs` (of initramfs.PROGRAMS, or "")."""
         with self._lock:
-            if (name, full) not in self._made:
-                self._made[name, full] = self._make(name, full)
-            return self._made[name, full]
+            if (name, programs) not in self._made:
+                self._made[name, programs] = self._make(name, programs)
+            return self._made[name, programs]
 
-    def _make(self, name: str, full: bool) -> tuple[Kernel, Path]:
+    def _make(self, name: str, programs: str) -> tuple[Kernel, Path]:
         kernel = packages.find_kernel(name, self._packages, self._say)
         busybox = packages.fetch(packages.BUSYBOX, self._packages, self._say)
-        programs = packages.fetch(packages.PROGRAMS, self._packages, self._say) if full else None
-        data = initramfs.build(kernel, busybox, programs).pack()
+        chosen = initramfs.PROGRAMS.get(programs)
+        root = packages.fetch(chosen.packages, self._packages, self._say) if chosen else Path()
+        data = initramfs.build(kernel, busybox, chosen, root).pack()
         key = hashlib.sha256(data).hexdigest()[:12]
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{kernel.version}-{key}.cpio"

@@ -100,8 +100,8 @@ def guest(
             tell(f"QEMU {program.text} has not been tried with the device's own MSI-X table")
         images = Images(folder / "initramfs", say=tell)
         for case in cases:
-            if case.kind == "linux":
-                images.get(case.kernel, case.full)
+            if case.kind != "firmware":
+                images.get(case.kernel, case.programs)
     except (GuestError, OSError) as error:
         fail(str(error), 1)
     setting = Setting(

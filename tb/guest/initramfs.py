@@ -5,19 +5,43 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from guest import packages
 from guest.cpio import Archive
 from guest.errors import GuestError
 from guest.kernel_modules import collect
-from guest.packages import Kernel
+from guest.packages import Kernel, PackageSet
 
 SCRIPTS = Path(__file__).parent / "scripts"
 MODULES = [
     "virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "ext4", "crc32c_generic",
     "uio_pci_generic", "vfio_pci", "vfio_iommu_type1",
 ]  # fmt: skip
-PROGRAMS = ["usr/sbin/mke2fs", "usr/sbin/e2fsck", "usr/sbin/ethtool", "usr/bin/fio"]
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Programs of a package set; `plugins` are libraries that they open by name as they run."""
+
+    packages: PackageSet
+    places: tuple[str, ...]
+    plugins: tuple[str, ...] = ()
+
+
+PROGRAMS = {
+    "tools": Programs(
+        packages.TOOLS,
+        ("usr/sbin/mke2fs", "usr/sbin/e2fsck", "usr/sbin/ethtool", "usr/bin/fio"),
+    ),
+    "dpdk": Programs(
+        packages.DPDK,
+        ("usr/bin/dpdk-testpmd",),
+        ("librte_net_virtio.so.25", "librte_mempool_ring.so.25"),
+    ),
+}
+"""What a case may ask for besides busybox."""
 
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _LOADER = "usr/lib64/ld-linux-x86-64.so.2"
@@ -46,18 +70,32 @@ def add_program(archive: Archive, root: Path, place: str) -> None:
     """Add a program of the unpacked packages below `root`, and its libraries."""
     program = root / place
     archive.file(f"bin/{program.name}", program.read_bytes(), executable=True)
-    for name, path in libraries(root, program).items():
-        archive.file(f"lib/x86_64-linux-gnu/{name}", path.read_bytes(), executable=True)
+    _add_libraries(archive, libraries(root, program))
     archive.file("lib64/ld-linux-x86-64.so.2", (root / _LOADER).read_bytes(), executable=True)
 
 
+def add_plugin(archive: Archive, root: Path, name: str) -> None:
+    """Add a library that no program names, and what it needs."""
+    path = root / _LIBRARIES / name
+    _add_libraries(archive, {name: path, **libraries(root, path)})
+
+
+def _add_libraries(archive: Archive, found: dict[str, Path]) -> None:
+    for name, path in found.items():
+        archive.file(f"lib/x86_64-linux-gnu/{name}", path.read_bytes(), executable=True)
+
+
 def build(
-    kernel: Kernel, busybox: Path, programs: Path | None = None, modules: Iterable[str] = MODULES
+    kernel: Kernel,
+    busybox: Path,
+    programs: Programs | None = None,
+    root: Path = Path(),
+    modules: Iterable[str] = MODULES,
 ) -> Archive:
     """Return the files of the initramfs.
 
-    `busybox` and `programs` are folders of unpacked packages; without `programs` there is busybox
-    alone, which is enough for the quick cases and boots faster.
+    `busybox`: folder of the unpacked package. `programs` come from packages unpacked below `root`;
+    without them there is busybox alone, which is enough for the quick cases and boots faster.
     """
     archive = Archive()
     for folder in ("proc", "sys", "dev", "tmp", "mnt", "sbin", "usr/bin", "usr/sbin"):
@@ -76,8 +114,11 @@ def build(
     built_in = [name for name in module_names if name not in tree.files]
     archive.file(f"{home}/modules.builtin", "".join(f"{name}.ko\n" for name in built_in).encode())
 
-    for place in PROGRAMS if programs else []:
-        add_program(archive, programs or Path(), place)
+    if programs:
+        for place in programs.places:
+            add_program(archive, root, place)
+        for name in programs.plugins:
+            add_plugin(archive, root, name)
     for script in sorted(SCRIPTS.glob("*.sh")):
         archive.file(f"scripts/{script.name}", script.read_bytes(), executable=True)
     archive.link("init", "scripts/init.sh")

@@ -38,6 +38,9 @@ EXTRAS = {
 }
 """Features that a case may offer besides, and the first Linux that takes them."""
 
+DPDK_TAKES = {"RING_PACKED", "IN_ORDER", "NOTIFICATION_DATA"}
+"""Features that DPDK's virtio driver takes of those that a case may offer."""
+
 QUICK_KERNEL = "stable"
 FULL_KERNELS = ("stable", "backports")
 
@@ -58,7 +61,7 @@ BITS = {
 class Case:
     """One guest: a device with what it offers, a kernel, and the steps inside.
 
-    kind: "linux", or "firmware" for SeaBIOS that boots from the device.
+    kind: "linux"; "firmware" for SeaBIOS that boots from the device; "dpdk" for testpmd.
     """
 
     device: str
@@ -72,8 +75,10 @@ class Case:
     @property
     def name(self) -> str:
         """The case in a few words, fit for a file name."""
-        if self.kind != "linux":
-            return f"{self.device}-{self.kind}"
+        if self.kind == "firmware":
+            return f"{self.device}-firmware"
+        if self.kind == "dpdk":
+            return f"{self.device}-dpdk-{self.ring}" + ("-extras" if self.extras else "")
         parts = [self.device, self.ring, "event" if self.event_idx else "flags", self.kernel]
         return "-".join(parts + (["extras"] if self.extras else []))
 
@@ -85,9 +90,16 @@ class Case:
         return ("INDIRECT_DESC", *packed, *event, *self.extras)
 
     @property
-    def full(self) -> bool:
-        """Whether the guest needs more programs than busybox."""
-        return self.steps != ("quick",)
+    def programs(self) -> str:
+        """What the guest needs besides busybox; see initramfs.PROGRAMS."""
+        if self.kind == "dpdk":
+            return "dpdk"
+        return "" if self.steps == ("quick",) else "tools"
+
+    @property
+    def script(self) -> str:
+        """The name of the script that the guest runs."""
+        return self.kind if self.kind == "dpdk" else self.device
 
 
 def taken(bits: str) -> tuple[str, ...]:
@@ -96,11 +108,12 @@ def taken(bits: str) -> tuple[str, ...]:
 
 
 def expected(case: Case, release: str) -> set[str]:
-    """Return the features of a case that a kernel of this release must take."""
+    """Return the features of a case that the driver must take, with a kernel of this release."""
+    if case.kind == "dpdk":
+        return {name for name in case.features if name in DPDK_TAKES} | {"VERSION_1"}
     version = tuple(int(part) for part in release.split("-")[0].split("+")[0].split(".")[:2])
-    return {name for name in case.features if name not in EXTRAS or version >= EXTRAS[name]} - {
-        "INDIRECT_DESC"
-    } | {"VERSION_1"}
+    choices = {name for name in case.features if name not in EXTRAS or version >= EXTRAS[name]}
+    return choices - {"INDIRECT_DESC"} | {"VERSION_1"}
 
 
 def quick(devices: tuple[str, ...]) -> list[Case]:
@@ -121,6 +134,13 @@ def full(devices: tuple[str, ...]) -> list[Case]:
     if "blk" in devices:
         # Firmware takes split rings even where packed is offered.
         cases.append(Case("blk", "packed", True, "", steps=(), kind="firmware"))
+    if "net" in devices:
+        extras = ("NOTIFICATION_DATA", "IN_ORDER")
+        for ring in RINGS:
+            for offered in ((), extras):
+                cases.append(
+                    Case("net", ring, False, QUICK_KERNEL, offered, ("work",), kind="dpdk")
+                )
     return cases
 
 
@@ -132,4 +152,4 @@ def select(devices: tuple[str, ...], only_quick: bool, pattern: str = "") -> lis
 
 def with_kernel(case: Case, kernel: str) -> Case:
     """Return the case on another kernel."""
-    return replace(case, kernel=kernel) if case.kind == "linux" else case
+    return replace(case, kernel=kernel) if case.kind != "firmware" else case

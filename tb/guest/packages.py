@@ -53,7 +53,20 @@ QEMU = PackageSet(
     "qemu", "trixie-backports", ("qemu-system-x86", "seabios", "ipxe-qemu"), without=_SYSTEM
 )
 BUSYBOX = PackageSet("busybox", "trixie", ("busybox-static",), only=("busybox-static",))
-PROGRAMS = PackageSet("programs", "trixie", ("e2fsprogs", "ethtool", "fio"), without=_SYSTEM)
+TOOLS = PackageSet("tools", "trixie", ("e2fsprogs", "ethtool", "fio"), without=_SYSTEM)
+DPDK = PackageSet(
+    "dpdk",
+    "trixie",
+    ("dpdk-dev", "librte-net-virtio25", "librte-mempool-ring25"),
+    only=(
+        "dpdk-dev", "librte-", "libatomic1", "libbsd0", "libbz2", "libc6", "libcap2", "libdbus-1-3",
+        "libelf1", "libfdt1", "libgcc-s1", "libibverbs1", "ibverbs-providers", "libjansson4",
+        "liblzma5", "libmd0", "libnl-", "libnuma1", "libpcap0", "libssl3", "libsystemd0",
+        "libzstd1", "zlib1g",
+    ),
+    without=("libc6-dev", "libnl-3-dev", "libnl-route-3-dev", "zlib1g-dev", "librte-meta"),
+)  # fmt: skip
+"""testpmd, whose program is in the package for developers."""
 
 
 def kernel(name: str, suite: str) -> PackageSet:

@@ -101,13 +101,14 @@ class CaseResult:
 def judge(case: Case, transcript: Transcript, statistics: Statistics, msix: str) -> list[Check]:
     """Return the guest's checks and those from outside: features, interrupts, DMA, bytes."""
     checks = list(transcript.checks)
-    if case.kind == "linux":
+    if case.kind != "firmware":
         taken = set(matrix.taken(transcript.notes.get("features", "")))
         missing = matrix.expected(case, transcript.release or "0") - taken
         extra = taken & set(matrix.BITS) - set(case.features) - {"VERSION_1", "ACCESS_PLATFORM"}
         wrong = [f"no {name}" for name in sorted(missing)]
         wrong += [f"{name} was not offered" for name in sorted(extra)]
         checks.append(Check("features", not wrong, ", ".join(wrong) or "as offered"))
+    if case.kind == "linux":
         ways = {"table": statistics.table_interrupts, "eventfd": statistics.eventfd_interrupts}
         checks.append(
             Check(

@@ -86,7 +86,7 @@ class Run:
         result.features = matrix.taken(self.transcript.notes.get("features", ""))
         times = self.transcript.times
         result.boot_seconds = times.get("boot", 0.0)
-        result.verified_seconds = times.get(_VERIFIED.get(self.case.device, ""), 0.0)
+        result.verified_seconds = times.get(_VERIFIED.get(self.case.script, ""), 0.0)
         if result.error:
             result.checks = self.transcript.checks
             result.console_tail = last_lines(self.folder / "console.log", 20)
@@ -148,7 +148,9 @@ class Run:
                 self.transcript.feed(line, heard - begin)
                 self.news = self.transcript.news
             if self.transcript.ended:
-                off_at = off_at or time.monotonic() + (_OFF_S if self.case.kind == "linux" else 0)
+                off_at = off_at or time.monotonic() + (
+                    _OFF_S if self.case.kind != "firmware" else 0
+                )
                 if not alive or time.monotonic() > off_at:
                     return
             elif not alive:
@@ -206,12 +208,17 @@ class Run:
         ]
         if self.case.kind == "firmware":
             return command
-        kernel, initramfs = self.setting.images.get(self.case.kernel, self.case.full)
+        kernel, initramfs = self.setting.images.get(self.case.kernel, self.case.programs)
         steps = ",".join(self.case.steps)
-        append = f"{_APPEND} guest.device={self.case.device} guest.run={steps}"
+        append = f"{_APPEND} guest.device={self.case.script} guest.run={steps}"
         return [*command, "-kernel", str(kernel.image), "-initrd", str(initramfs),
                 "-append", append]  # fmt: skip
 
 
-_VERIFIED = {"blk": "blk-verify", "net": "net-ping", "entropy": "entropy-differ"}
+_VERIFIED = {
+    "blk": "blk-verify",
+    "net": "net-ping",
+    "entropy": "entropy-differ",
+    "dpdk": "dpdk-echo",
+}
 """The check that shows a device at work, whose time since boot is a figure of its own."""

@@ -31,11 +31,11 @@ def row(result: CaseResult) -> tuple[str, ...]:
     """Return a case's cells."""
     case, counts = result.case, result.statistics
     good = sum(check.passed for check in result.checks)
-    linux = case.kind == "linux"
+    interrupts = "index" if case.event_idx else "flags"
     return (
         case.device,
-        case.ring if linux else "split",
-        ("index" if case.event_idx else "flags") if linux else "polled",
+        case.ring if case.kind != "firmware" else "split",
+        interrupts if case.kind == "linux" else "polled",
         kernel(result),
         " ".join(SHORT[name] for name in result.features if name in SHORT),
         f"{good}/{len(result.checks)}" + ("" if not result.error else " *"),
@@ -50,9 +50,9 @@ def row(result: CaseResult) -> tuple[str, ...]:
 
 
 def kernel(result: CaseResult) -> str:
-    """Return the release of the kernel that ran, or what ran instead."""
+    """Return the release of the kernel, or what drove the device instead."""
     if result.case.kind != "linux":
-        return "SeaBIOS"
+        return {"firmware": "SeaBIOS", "dpdk": "DPDK"}[result.case.kind]
     return result.release.split("+")[0].removesuffix("-cloud-amd64") or result.case.kernel
 
 

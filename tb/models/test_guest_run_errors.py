@@ -50,7 +50,7 @@ def use_path(monkeypatch, folder):
 
 
 def test_set_is_fetched_once_and_without_what_is_not_wanted(tmp_path, apt_works):
-    said = []
+    said: list[str] = []
     folder = tmp_path / "packages"
     root = packages.fetch(SET, folder, said.append)
     assert said == ["fetching tool from http://mirror/debian"]
@@ -165,7 +165,7 @@ def test_qemu_on_path_that_is_too_old_is_passed_over(tmp_path, monkeypatch):
     root = tmp_path / "unpacked"
     program(root / "usr/lib64/ld-linux-x86-64.so.2", 'echo "QEMU emulator version 11.1.3"')
     monkeypatch.setattr(packages, "fetch", lambda *_: root)
-    said = []
+    said: list[str] = []
     assert qemu.find(say=said.append).version == (11, 1, 3)
     assert "is 7.2.22: vfio-user-pci needs 10.1 or newer" in said[0]
 

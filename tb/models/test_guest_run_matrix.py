@@ -17,7 +17,7 @@ def test_quick_has_every_device_on_both_rings():
     assert {(case.device, case.ring) for case in cases} == {
         (device, ring) for device in ("net", "blk", "entropy") for ring in ("packed", "split")
     }
-    assert all(case.steps == ("quick",) and not case.full for case in cases)
+    assert all(case.steps == ("quick",) and not case.programs for case in cases)
 
 
 def test_full_crosses_device_ring_events_and_kernel():
@@ -41,7 +41,18 @@ def test_names_are_unique_and_fit_for_files():
 
 def test_firmware_boots_from_blk_only():
     assert [case.device for case in matrix.full(DEVICES) if case.kind == "firmware"] == ["blk"]
-    assert all(case.kind == "linux" for case in matrix.full(("net",)))
+    assert all(case.kind != "firmware" for case in matrix.full(("net", "entropy")))
+
+
+def test_dpdk_drives_net_on_both_rings():
+    cases = [case for case in matrix.full(DEVICES) if case.kind == "dpdk"]
+    assert {(case.device, case.ring) for case in cases} == {("net", "packed"), ("net", "split")}
+    assert all(case.script == "dpdk" and case.programs == "dpdk" for case in cases)
+    taken = {frozenset(matrix.expected(case, "6.1.0")) for case in cases if case.ring == "packed"}
+    assert taken == {
+        frozenset({"RING_PACKED", "VERSION_1"}),
+        frozenset({"RING_PACKED", "VERSION_1", "IN_ORDER", "NOTIFICATION_DATA"}),
+    }
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from guest import children, matrix
+from guest.boot import Images
 from guest.children import Child
 from guest.errors import GuestError
 from guest.matrix import Case
@@ -51,11 +52,14 @@ BODY
 """
 
 
-class FakeImages:
+class FakeImages(Images):
     """Stands for images that nothing boots."""
 
-    def get(self, name, full):
-        return Kernel(name, "6.1", "vmlinuz", "modules"), "initramfs"
+    def __init__(self):
+        super().__init__(Path("none"))
+
+    def get(self, name, programs):
+        return Kernel(name, "6.1", Path("vmlinuz"), Path("modules")), Path("initramfs")
 
 
 @pytest.fixture
@@ -100,7 +104,7 @@ def test_a_check_that_fails(start):
 
 
 def test_console_goes_where_it_is_asked_for(start):
-    lines = []
+    lines: list[str] = []
     start('console.write("hello\\r\\nworld\\n"); time.sleep(0.5)' + GOOD, console=lines.append)
     assert lines == ["hello", "world"]
 
