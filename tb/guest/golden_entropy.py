@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
+from virtio_model.device.entropy import GoldenEntropy, SeededBytes
 from virtio_model.device.make import GoldenQueue
 from virtio_model.memory import GuestMemory
 from virtio_model.spec import entropy
 
+_BEAT_BYTES = 16
 _GIVEN_MAX = 1 << 20
 
 
 class EntropyType:
-    """Fills every buffer from a generator with a seed: the same bytes in every run.
+    """Fills every buffer from the seeded source: the same bytes in every run.
 
-    `given` are the first bytes that the driver got.
+    `given` are the first bytes that the driver got. A device reset does not start the source
+    again, so that what a guest reads over its life never repeats.
     """
 
     device_id = entropy.DEVICE_ID
@@ -26,24 +28,21 @@ class EntropyType:
     config = b""
 
     def __init__(self, seed: int = 1) -> None:
-        self._draw = random.Random(seed)
         self.given = bytearray()
-        self._memory: GuestMemory
-        self._queue: GoldenQueue | None = None
+        self._source = SeededBytes(seed, _BEAT_BYTES)
+        self._entropy: GoldenEntropy | None = None
 
     def start(
         self, memory: GuestMemory, features: int, queues: Sequence[GoldenQueue | None]
     ) -> None:
-        self._memory, self._queue = memory, queues[entropy.REQUEST_QUEUE]
+        queue = queues[entropy.REQUEST_QUEUE]
+        self._entropy = GoldenEntropy(memory, queue, self._source) if queue else None
 
     def process(self, queue: int, limit: int) -> int:
-        done = 0
-        while self._queue and done < limit and (chain := self._queue.next_buffer()):
-            data = self._draw.randbytes(chain.writable_length)
-            self._queue.complete(chain, chain.write_all(self._memory, data))
-            self.given += data[: _GIVEN_MAX - len(self.given)]
-            done += 1
-        return done
+        answers = self._entropy.process(limit) if self._entropy else []
+        for answer in answers:
+            self.given += answer[: _GIVEN_MAX - len(self.given)]
+        return len(answers)
 
     def write_config(self, offset: int, data: bytes) -> None:
         """There is no device configuration."""

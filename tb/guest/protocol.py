@@ -89,7 +89,6 @@ class IrqFlag(IntFlag):
     EVENTFD = 1
     MASKABLE = 2
     AUTOMASKED = 4
-    NO_RESIZE = 8
 
 
 class IrqAction(IntFlag):

@@ -55,6 +55,14 @@ def test_icmp_echo(size: int) -> None:
     assert checksum(bytes(reply[ICMP])) == 0
 
 
+def test_icmp_checksums() -> None:
+    """Whatever the checksum of the request, that of the reply is right."""
+    peer = EchoPeer(PEER)
+    for number in range(0, 1 << 16, 771):
+        (answer,) = ask(peer, IP(src=CALLER, dst=PEER) / ICMP(id=number))
+        assert checksum(bytes(answer[ICMP])[:8]) == 0
+
+
 def test_what_is_not_for_the_peer() -> None:
     peer = EchoPeer(PEER)
     assert not ask(peer, IP(src=CALLER, dst="10.0.0.3") / ICMP())
@@ -102,6 +110,9 @@ class Caller:
             packet = IP(bytes(answer[IP])[: answer[IP].len])
             pseudo = b"".join([bytes(packet)[12:20], b"\0\6", (packet.len - 20).to_bytes(2, "big")])
             assert checksum(pseudo + bytes(packet)[20:]) == 0
+            if flags == "A":
+                # It stands where the caller expects the next byte.
+                assert packet[TCP].seq == segment.ack
             self._take(packet[TCP])
         return answers
 
