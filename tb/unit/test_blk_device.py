@@ -161,6 +161,39 @@ async def types_without_their_feature(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def the_first_refused_segment_decides(dut: Any) -> None:
+    """Wherever it stands, whatever follows; and then none of the segments is done."""
+    rig = await attached(dut, stall=0.1)
+    rig.submit(header(OUT, 0) + random.randbytes(512 * CAPACITY))
+    outside = [(CAPACITY, 1, 0), (CAPACITY - 1, 2, 0), (1 << 63, 1, 0), (0, 10, 0)]
+    flags = [(0, 1, 2), (0, 1, 1 << 31), (0, 1, 3)]
+    refused = [[bad] for bad in outside + flags]
+    refused += [[a, b] for a in outside for b in flags] + [[b, a] for a in outside for b in flags]
+    for bad in refused:
+        runs = [(random.randrange(CAPACITY), 1, 0) for _ in range(4 - len(bad))]
+        at = random.randint(0, len(runs))
+        body = b"".join(segment(*run) for run in runs[:at] + bad + runs[at:])
+        rig.submit(header(WRITE_ZEROES) + body)
+    rig.submit(header(DISCARD) + segment(3, 1) + segment(4, 1, 1) + segment(5, 1))
+    rig.submit(header(IN, 0), 512 * CAPACITY + 1)
+    await rig.check()
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def runs_as_long_as_the_disk(dut: Any) -> None:
+    """The whole disk can be written and read at once; from the second sector on it is too long."""
+    rig = await attached(dut, stall=0.0)
+    for sector in (0, 1, 2, CAPACITY):
+        rig.submit(header(OUT, sector) + random.randbytes(512 * CAPACITY))
+        rig.submit(header(IN, sector), 512 * CAPACITY + 1)
+    for sectors in (CAPACITY + 1, 64, 100):
+        rig.submit(header(IN, 0), 512 * sectors + 1)
+    rig.submit(header(OUT, 0) + random.randbytes(512 * (CAPACITY + 1)))
+    rig.submit(header(IN, 0), 512 * CAPACITY + 1)
+    await rig.check()
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def requests_on_the_same_sectors_keep_their_order(dut: Any) -> None:
     """Reads, writes and zeroing of a few sectors, all in flight at once."""
     rig = await attached(dut, stall=0.05)
@@ -285,6 +318,8 @@ async def beats_follow_each_other(dut: Any) -> None:
 WRITABLE = [
     "does_what_the_golden_disk_does",
     "types_without_their_feature",
+    "the_first_refused_segment_decides",
+    "runs_as_long_as_the_disk",
     "requests_on_the_same_sectors_keep_their_order",
     "a_failed_read_changes_nothing",
     "a_long_write_whose_end_fails",
