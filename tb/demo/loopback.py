@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from demo.hop_timer import HopTimer
+from lib.wrap import pass_ports
 from virtio_rtl.config import DeviceConfig
 from virtio_rtl.lib.stream import StreamFIFO
 from virtio_rtl.top import VirtioDevice
@@ -25,14 +26,7 @@ def host_side(device: VirtioDevice) -> dict[str, wiring.Member]:
 
 def pass_host_side(m: Module, wrapper: wiring.Component, device: VirtioDevice) -> None:
     """Connect them one to one with those of a component that wraps the device."""
-    for name, member in host_side(device).items():
-        ours, theirs = getattr(wrapper, name), getattr(device, name)
-        if member.is_signature:
-            wiring.connect(m, wiring.flipped(ours), theirs)
-        elif member.flow is In:
-            m.d.comb += theirs.eq(ours)
-        else:
-            m.d.comb += ours.eq(theirs)
+    pass_ports(m, wrapper, device, _HOST_SIDE)
 
 
 class LoopbackDevice(wiring.Component):

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -109,6 +109,10 @@ def tied_outputs(text: str, name: str = "dut") -> dict[str, int]:
 def to_verilog(component: Any, *, name: str = "dut", waive: Collection[str] = ()) -> Netlist:
     """Convert a component to Verilog.
 
+    A component that instantiates modules of Verilog files names these in its attribute `files`;
+    they stand behind the netlist. If it wraps a whole device and is to be cached like one, `files`
+    also names the Python files outside of the RTL's package that it is made from.
+
     `waive` names the outputs that are constant on purpose. A waiver that is not needed is an
     error, too, so that the lists stay true. A purely combinational component gets `clk`, `rst`.
     """
@@ -118,6 +122,8 @@ def to_verilog(component: Any, *, name: str = "dut", waive: Collection[str] = ()
         component._MustUse__silence = True  # no warning that nobody elaborated it
         return Netlist.load(known)
     netlist = _convert(component, name, waive)
+    modules = [path.read_text() for path in _files(component) if path.suffix in (".sv", ".v")]
+    netlist = replace(netlist, verilog="\n".join([netlist.verilog, *modules]))
     if key:
         netlist.save(known)
     return netlist
@@ -127,14 +133,19 @@ def _device_key(component: Any, name: str, waive: Collection[str]) -> str | None
     """Return what a component's netlist depends on, if its configuration says all of it."""
     config = getattr(component, "config", None)
     made_from = type(component)
-    if not isinstance(config, DeviceConfig) or not _of_package(made_from):
+    if not isinstance(config, DeviceConfig) or not (_of_package(made_from) or _files(component)):
         return None
     if not _of_package(device_type(config.device).build):  # a device type of a test
         return None
     if list(inspect.signature(made_from).parameters) != ["config"]:
         return None
     parts = [made_from.__qualname__, repr(config), name, repr(sorted(waive)), _sources()]
+    parts += [path.read_text() for path in _files(component)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _files(component: Any) -> tuple[Path, ...]:
+    return getattr(component, "files", ())
 
 
 def _of_package(thing: Any) -> bool:

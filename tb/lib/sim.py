@@ -65,6 +65,7 @@ def simulate(
     testcase: str | Sequence[str] | None = None,
     params: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
+    plusargs: Sequence[str] = (),
     seed: int | None = None,
     waive: Collection[str] = (),
     optimise: bool = False,
@@ -79,6 +80,7 @@ def simulate(
     testcase: names of the cocotb tests to run; default: all of the module.
     params: anything that JSON can hold; the cocotb side reads it with `lib.sim.params()`.
     env: extra environment variables for the simulation.
+    plusargs: arguments for `$value$plusargs` of Verilog files, such as `+name=value`.
     waive: outputs that are constant on purpose (a forgotten output is constant, too).
     optimise: compile with -O3: for long runs only.
     public: let the tests see inner signals, at the price of speed.
@@ -103,7 +105,7 @@ def simulate(
     }
     with file_lock(directory.with_suffix(".lock")):  # a name that is used twice waits
         passed, failed, log = _run(
-            model, directory, module, testcase, chosen, environment, waves, limit_s
+            model, directory, module, testcase, chosen, environment, plusargs, waves, limit_s
         )
     marks.append(time.monotonic())
     steps = zip(("convert", "build", "run"), itertools.pairwise(marks), strict=True)
@@ -125,6 +127,7 @@ def _run(
     testcase: str | Sequence[str] | None,
     seed: int,
     env: Mapping[str, str],
+    plusargs: Sequence[str],
     waves: bool,
     limit_s: int,
 ) -> tuple[list[str], list[str], Path]:
@@ -150,6 +153,7 @@ def _run(
             test_filter=_filter(testcase),
             seed=seed,
             extra_env=env,
+            plusargs=plusargs,
             waves=waves,
             build_dir=model,
             test_dir=directory,
