@@ -64,7 +64,7 @@ class NoiseBytes(wiring.Component):
         odd, earlier = Signal(), Signal()  # the first of two samples is there
         bit = Signal()
         m.d.comb += bit.eq(self.strobe & odd & (earlier != self.sample))
-        with m.If(self.strobe & health.passed & ~health.failed):
+        with m.If(self.strobe & health.passed):
             m.d.sync += [odd.eq(~odd), earlier.eq(self.sample)]
 
         count = Signal(range(self.width))
