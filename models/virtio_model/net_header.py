@@ -71,6 +71,10 @@ _TX_GSO: dict[int, tuple[int, ...]] = {
 }
 
 
+NUM_BUFFERS_ON_TRANSMIT = "num_buffers not 0 on transmit"
+"""The fault of drivers that real devices must live with."""
+
+
 def receive_faults(header: NetHeader, features: int) -> list[str]:
     """What a device must not put into a received header [virtio 1.4 §5.1.6.4.1]."""
     faults = _gso_faults(header.gso_type, _RX_GSO, NetFeature.GUEST_ECN, features)
@@ -99,7 +103,7 @@ def transmit_faults(header: NetHeader, features: int) -> list[str]:
     if header.flags & (HeaderFlags.DATA_VALID | HeaderFlags.RSC_INFO):
         faults.append("DATA_VALID or RSC_INFO set on transmit")
     if header.num_buffers:
-        faults.append("num_buffers not 0 on transmit")
+        faults.append(NUM_BUFFERS_ON_TRANSMIT)
     if header.gso_type != GsoType.NONE and not header.flags & HeaderFlags.NEEDS_CSUM:
         faults.append("gso_type without NEEDS_CSUM")
     return faults

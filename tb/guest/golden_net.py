@@ -10,11 +10,14 @@ from guest.net_peer import EchoPeer
 from virtio_model.device.make import GoldenQueue
 from virtio_model.device.net import GoldenNet
 from virtio_model.memory import GuestMemory
+from virtio_model.net_header import NUM_BUFFERS_ON_TRANSMIT
 from virtio_model.spec import features as feat
 from virtio_model.spec import net
 from virtio_model.spec.net import NetFeature, NetStatus
 
 _RX, _TX = 0, 1
+_IGNORED = frozenset({NUM_BUFFERS_ON_TRANSMIT})
+"""DPDK's driver sends a received frame on with the header that it came with."""
 
 
 class Peer(Protocol):
@@ -50,7 +53,10 @@ class NetType:
     ) -> None:
         rx, tx = queues[_RX], queues[_TX]
         mtu = self.mtu if feat.has(features, NetFeature.MTU) else None
-        self._net = GoldenNet(memory, rx, tx, features, mtu) if rx and tx else None
+        if rx and tx:
+            self._net = GoldenNet(memory, rx, tx, features, mtu, ignored=_IGNORED)
+        else:
+            self._net = None
 
     def process(self, queue: int, limit: int) -> int:
         if self._net is None or queue != _TX:

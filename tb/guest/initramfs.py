@@ -38,7 +38,7 @@ PROGRAMS = {
     "dpdk": Programs(
         packages.DPDK,
         ("usr/bin/dpdk-testpmd",),
-        ("librte_net_virtio.so.25", "librte_mempool_ring.so.25"),
+        ("librte_net_virtio.so.25", "librte_mempool_ring.so.25", "libgcc_s.so.1"),
     ),
 }
 """What a case may ask for besides busybox."""

@@ -1,4 +1,4 @@
-"""A peer on the wire of a network device: ARP, ICMP echo and TCP echo, without any state."""
+"""A peer on the wire of a network device: ARP, echo by ICMP, UDP and TCP, without any state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 from enum import IntFlag
 
 _ARP, _IPV4 = 0x0806, 0x0800
-_ICMP, _TCP = 1, 6
+_ICMP, _TCP, _UDP = 1, 6, 17
 _ECHO_REQUEST = 8
 _MORE_FRAGMENTS, _FRAGMENT_OFFSET = 0x2000, 0x1FFF
 _ETHERNET = struct.Struct("!6s6sH")
@@ -31,6 +31,8 @@ class EchoPeer:
     """One IPv4 host. `answer` gives the frames that it sends for one that it received.
 
     ICMP echo: each fragment of a request comes back by itself, as a fragment of the reply.
+
+    UDP echo on port 7, of whole datagrams.
 
     TCP echo on port 7: the peer takes the caller's sequence numbers for its own, so that the byte
     at a number goes back under the same number, and acknowledges only what the caller has
@@ -85,8 +87,13 @@ class EchoPeer:
         if protocol == _ICMP:
             echo = body if fragment & _FRAGMENT_OFFSET else _echo_reply(body)
             return None if echo is None else header + echo
-        if protocol == _TCP and not fragment & (_MORE_FRAGMENTS | _FRAGMENT_OFFSET):
+        if fragment & (_MORE_FRAGMENTS | _FRAGMENT_OFFSET):
+            return None
+        if protocol == _TCP:
             return self._tcp(source, body)
+        if protocol == _UDP and body[2:4] == _ECHO_PORT.to_bytes(2, "big"):
+            # The ports change places, which leaves a checksum as it is.
+            return header + body[2:4] + body[:2] + body[4:]
         return None
 
     def _tcp(self, caller: bytes, segment: bytes) -> bytes | None:

@@ -67,6 +67,12 @@ def test_set_is_fetched_once_and_without_what_is_not_wanted(tmp_path, apt_works)
     assert apt_works.read_text().count("update") == 1
 
 
+def test_a_suite_that_is_missing_is_an_error_and_no_warning(tmp_path, apt_works):
+    PrivateApt(tmp_path / "apt").update()
+    assert "update" in apt_works.read_text()
+    assert "APT::Update::Error-Mode=any" in apt_works.read_text()
+
+
 def test_system_is_left_alone(tmp_path, apt_works):
     apt_get = PrivateApt(tmp_path / "apt")
     apt_get.update()

@@ -72,6 +72,9 @@ def test_offered_features_follow_the_case(ring, event_idx, offered):
     [
         ("6.1.0-50-cloud-amd64", {"NOTIFICATION_DATA", "IN_ORDER"}),
         ("6.12.107+deb13-cloud-amd64", {"IN_ORDER"}),
+        ("5.10.0-1", {"NOTIFICATION_DATA", "IN_ORDER", "RING_RESET"}),
+        ("6.4.0-1", {"IN_ORDER"}),
+        ("7.0+deb13", set()),
         ("7.3.4+deb13-cloud-amd64", set()),
     ],
 )

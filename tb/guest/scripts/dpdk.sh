@@ -45,7 +45,7 @@ testpmd() {
     } | dpdk-testpmd --lcores 0@0,1@0 --no-telemetry -m 96 \
         -d /lib/x86_64-linux-gnu/librte_net_virtio.so.25 \
         -d /lib/x86_64-linux-gnu/librte_mempool_ring.so.25 \
-        -a "$(function_address),vectorized=1" --log-level pmd.net.virtio:debug -- \
+        -a "$(function_address),vectorized=1" --log-level 'pmd.net.virtio.*:debug' -- \
         -i --total-num-mbufs=4096 --forward-mode=5tswap --tx-ip=10.0.0.1,10.0.0.2 --tx-udp=9,7
 }
 
