@@ -30,7 +30,7 @@ work() {
     local features
     features=$(sed -n 's/.*features after negotiate = \([0-9a-f]*\).*/\1/p' $LOG | tail -n 1)
     note "features $(bits "0x${features:-0}")"
-    note "path $(sed -n 's/.*: virtio: using \(.*\) on port 0.*/\1/p' $LOG | sort -u | tr '\n' ';')"
+    result dpdk-path ok "$(sed -n 's/.*: virtio: using \(.*\) on port 0.*/\1/p' $LOG | sort -u | tr '\n' ';')"
     check dpdk-echo "frames out and back: $(counter RX), $(counter TX)" many_frames
 }
 
