@@ -41,11 +41,10 @@ load() {
     done
 }
 
+# By rmmod: busybox' modprobe -r also takes what the module needed, and fails where that has other
+# users.
 unload() {
-    local module
-    for module in "$@"; do
-        modprobe -r "$module" || { result "unload-$module" fail "modprobe -r $module"; return 1; }
-    done
+    rmmod "$1" && ! grep -q "^$1 " /proc/modules
 }
 
 # wait_for SECONDS TEST...: until it succeeds.

@@ -6,7 +6,7 @@ life() {
 }
 
 reload() {
-    check unload "modprobe -r $MODULE" unload "$MODULE" || return 1
+    check unload "module $MODULE" unload "$MODULE" || return 1
     ! present || { result unload-gone fail "the device is still there"; return 1; }
     load "$MODULE"
     back reload
