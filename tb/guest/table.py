@@ -23,7 +23,7 @@ LEGEND = (
     "them; "
     "verified: seconds from QEMU's start to the first data seen to be right."
 )
-WIDTH = 132
+WIDTH = 140
 """Columns that the table takes, where the output is no terminal."""
 
 
