@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import cocotb
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import Event, RisingEdge
 
 from lib.dma_model import packet_beats
 from lib.port import reader, writer
@@ -18,11 +19,15 @@ _SIGNALS = ("tdata", "tkeep", "tvalid", "tlast", "tuser")
 
 
 class AxiFrameSink:
-    """Takes frames from an AXI4-Stream port of the device; `dests` are those of `frames`."""
+    """Takes frames from an AXI4-Stream port of the device; `dests` are those of `frames`.
+
+    on_frame: if set, called with each frame, which is then not kept in `frames`.
+    """
 
     def __init__(self, dut: Any, name: str, *, stall: float = 0.0):
         self.frames: list[bytes] = []
         self.dests: list[int] = []
+        self.on_frame: Callable[[bytes], None] | None = None
         self.errors = 0
         self.stall = stall
         self._dut = dut
@@ -46,6 +51,8 @@ class AxiFrameSink:
                 if ports["tlast"]():
                     if ports["tuser"]():
                         self.errors += 1
+                    elif self.on_frame is not None:
+                        self.on_frame(data)
                     else:
                         self.frames.append(data)
                         self.dests.append(self._dest())
@@ -69,6 +76,7 @@ class AxiFrameSource:
         self._dest = writer(getattr(dut, dest)) if hasattr(dut, dest) else lambda _: None
         self._ready = reader(getattr(dut, f"{name}__tready"))
         self._frames: deque[tuple[bytes, bool, int]] = deque()
+        self._news = Event()
         self._inside = False
         self._set["tvalid"](0)
         cocotb.start_soon(self._run())
@@ -90,12 +98,16 @@ class AxiFrameSource:
     def send(self, frame: bytes, *, bad: bool = False, dest: int = 0) -> None:
         """Queue a frame; `bad` marks it with tuser, `dest` is its queue pair."""
         self._frames.append((frame, bad, dest))
+        self._news.set()
 
     async def _run(self) -> None:
         edge = RisingEdge(self._dut.clk)
         while True:
+            while not self._frames:
+                self._news.clear()
+                await self._news.wait()
             await edge
-            if not self._frames:
+            if not self._frames:  # cleared meanwhile
                 continue
             frame, bad, dest = self._frames.popleft()
             self._inside = True

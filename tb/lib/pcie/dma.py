@@ -65,7 +65,9 @@ class MemoryTarget:
     latency, any number at once; `sample` says when it looks at memory: "answer", "arrival", or
     "random" for a random moment between the two. All completions of one read come in order;
     `piece_gap_ns` (shortest, longest) is the pause between them, in which those of other reads
-    may come. Requests are counted in `reads`, `writes`; those outside memory in `unclaimed`.
+    may come. refuse_ungranted: accesses that the memory does not grant to the device are outside
+    of it, too; else they reach the memory, which keeps account of them. Requests are counted in
+    `reads`, `writes`; those outside memory in `unclaimed`.
     """
 
     def __init__(self, memory: Any, latency: ReadLatency) -> None:
@@ -75,6 +77,7 @@ class MemoryTarget:
         self.piece_gap_ns = (0.0, 0.0)
         self.boundary = 64
         self.split_on_all_boundaries = False
+        self.refuse_ungranted = False
         self.max_payload = 128
         self.faults = FaultList()
         self.checker = RequestChecker()
@@ -88,8 +91,11 @@ class MemoryTarget:
         self._accepted = Event()
         cocotb.start_soon(self._run_answers())
 
-    def _holds(self, start: int, end: int) -> bool:
-        return self.memory is not None and self.memory.base <= start and end <= self.memory.end
+    def _holds(self, start: int, end: int, writing: bool) -> bool:
+        memory = self.memory
+        if memory is None or start < memory.base or end > memory.end:
+            return False
+        return not self.refuse_ungranted or memory.device_may(start, end - start, writing)
 
     # Writes
 
@@ -110,7 +116,7 @@ class MemoryTarget:
                 self._store(packet, address, piece)
 
     def _store(self, packet: Packet, address: int, piece: bytes) -> None:
-        if self._holds(address, address + len(piece)):
+        if self._holds(address, address + len(piece), True):
             self.memory.device_write(address, piece)
         else:
             self.unclaimed.append(packet)
@@ -177,7 +183,7 @@ class MemoryTarget:
 
     def _sample(self, packet: Packet, start: int, end: int) -> bytes | None:
         """Return whole dwords: the bytes asked for, and noise in the bytes that were not."""
-        if not self._holds(start, end):
+        if not self._holds(start, end, False):
             self.unclaimed.append(packet)
             return None
         size = packet.length_dw * 4

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any
 
-from cocotb.triggers import Event, First, Timer
+import cocotb
+from cocotb.triggers import Event, Timer
 from cocotb.utils import get_sim_time
 from cocotbext.pcie.core import RootComplex
 from cocotbext.pcie.core.caps import PciCapId
@@ -30,6 +32,24 @@ from lib.pcie.packet import (
 
 _ENUMERATION_TAGS = 32  # the tags below are those of cocotbext-pcie's own requests
 _MMIO_BACKLOG = 8
+_TIMEOUT_STEP_NS = 1000
+
+
+class _Waiting:
+    """A request that waits for its completions."""
+
+    def __init__(self, deadline_ns: float) -> None:
+        self.done = Event()
+        self.pieces: list[Packet] = []
+        self.late = False
+        self.deadline_ns = deadline_ns
+
+    def expire(self) -> None:
+        """Wait no longer; what comes yet is taken and forgotten."""
+        self.deadline_ns = math.inf
+        if not self.done.is_set():
+            self.late = True
+            self.done.set()
 
 
 class BusError(Exception):
@@ -86,9 +106,11 @@ class HostRootComplex(RootComplex):
         self.read_completion_boundary = read_boundary == 128
         self.link: LinkPort
         self._credits = list(credits)
-        self._mmio: dict[int, tuple[Event, list[Packet]]] = {}
+        self._mmio: dict[int, _Waiting] = {}
+        self._asked = Event()
         self._free_tags = deque(range(_ENUMERATION_TAGS, 256))
         self._tag_freed = Event()
+        cocotb.start_soon(self._run_timeouts())
 
     def make_port(self, bridge: Any = None, port: Any = None) -> Any:
         """Make the root port; connect the endpoint to what this returns."""
@@ -140,12 +162,11 @@ class HostRootComplex(RootComplex):
         if waiting is None:
             self.stray_completions.append(packet)
             return
-        event, pieces = waiting
-        pieces.append(packet)
-        if packet.status != SUCCESS or packet.byte_count <= len(packet.data) - (
+        waiting.pieces.append(packet)
+        if packet.type == COMPLETION or packet.byte_count <= len(packet.data) - (
             packet.lower_address & 3
         ):
-            event.set()
+            waiting.done.set()
 
     # What the processor does
 
@@ -170,17 +191,33 @@ class HostRootComplex(RootComplex):
             self._tag_freed.clear()
             await self._tag_freed.wait()
         packet.tag = tag = self._free_tags.popleft()
-        waiting = self._mmio[tag] = (Event(), [])
         await self._room()
+        waiting = self._mmio[tag] = _Waiting(get_sim_time("ns") + timeout_ns)
+        self._asked.set()
         self.link.submit(packet)
-        await First(waiting[0].wait(), Timer(timeout_ns, "ns"))
-        if not waiting[0].is_set():
+        await waiting.done.wait()
+        if waiting.late:
             # The tag stays out of use: a late answer must not be taken for another's.
             raise BusError(f"no answer within {timeout_ns} ns at {get_sim_time('ns')}: {packet!r}")
         del self._mmio[tag]
         self._free_tags.append(tag)
         self._tag_freed.set()
-        return waiting[1]
+        return waiting.pieces
+
+    async def _run_timeouts(self) -> None:
+        """Watch over all requests: a timer for each would cost more than the request."""
+        while True:
+            now = get_sim_time("ns")
+            soonest = min((each.deadline_ns for each in self._mmio.values()), default=math.inf)
+            if soonest == math.inf:
+                self._asked.clear()
+                await self._asked.wait()
+            elif soonest > now:
+                # A request that comes meanwhile may have less time.
+                await Timer(min(soonest - now, _TIMEOUT_STEP_NS), "ns", round_mode="ceil")
+            for each in self._mmio.values():
+                if each.deadline_ns <= get_sim_time("ns"):
+                    each.expire()
 
     async def _room(self) -> None:
         while self.link.backlog() > _MMIO_BACKLOG:

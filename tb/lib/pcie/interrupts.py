@@ -24,13 +24,14 @@ class Interrupt(NamedTuple):
 class InterruptController:
     """Collects interrupt messages in `received`, and follows INTA.
 
-    `callbacks` are called with each message; `level` is the state of INTA, `level_changes` its
-    history as (time in ns, level).
+    `callbacks` are called with each message, `level_callbacks` with each new level of INTA;
+    `level` is the state of INTA, `level_changes` its history as (time in ns, level).
     """
 
     def __init__(self) -> None:
         self.received: list[Interrupt] = []
         self.callbacks: list[Callable[[Interrupt], None]] = []
+        self.level_callbacks: list[Callable[[int], None]] = []
         self.level = 0
         self.level_changes: list[tuple[float, int]] = []
         self._news = Event()
@@ -53,6 +54,8 @@ class InterruptController:
         self.level = int(code == MsgType.ASSERT_INTA)
         self.level_changes.append((get_sim_time("ns"), self.level))
         self._news.set()
+        for callback in self.level_callbacks:
+            callback(self.level)
         return True
 
     async def wait(self, done: Callable[[], bool]) -> None:

@@ -54,6 +54,7 @@ class Packet:
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> int: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
     def __init__(self, type: Any, data: bytes = b"", **fields: int) -> None:
         self.type = type if isinstance(type, int) else type.value
