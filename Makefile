@@ -11,12 +11,13 @@ BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
 export PYTHONPATH := $(CURDIR)/hdl:$(CURDIR)/models:$(CURDIR)/tb
 # Values that people give reach the programs through the environment, never through a shell's eyes.
-export CONFIG PCAP RING WAVES SEED QUICK CONSOLE MODEL DEVICE
+export CONFIG PCAP IMAGE RING WAVES SEED QUICK CONSOLE MODEL DEVICE
 
 # Options, as in `make demo PCAP=build/demo.pcap SEED=7`
 JOBS ?= 2
 CONFIG ?=
 PCAP ?=
+IMAGE ?=
 RING ?=
 WAVES ?=
 SEED ?=
@@ -82,7 +83,7 @@ format: $(READY) ## Format the code and repair what can be repaired
 	@$(BIN)/ruff format
 
 .PHONY: demo
-demo: $(READY) tools ## Bring the device up and move packets (CONFIG, PCAP, RING, SEED, WAVES)
+demo: $(READY) tools ## Packets (PCAP), or a disk (DEVICE=blk, IMAGE), through the device (RING, SEED, WAVES)
 	@$(BIN)/python -m demo $(ARGS)
 
 .PHONY: bench

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
-from demo import capture
+from demo import capture, disk_config, disk_image
+from lib.paths import BUILD
 from lib.words import counted
-from virtio_rtl.config import ConfigError, named_config
+from virtio_rtl.config import ConfigError, DeviceConfig, named_config
 
+if TYPE_CHECKING:
+    from demo.disk_result import DiskResult
+    from demo.result import Result
+
+DEFAULT_DEVICE = "net"
 DEFAULT_CONFIG = "net-x8"
 DEFAULT_RING = "packed"
 
@@ -44,10 +52,18 @@ def parse_seed(text: str) -> int | None:
 
 @app.command()
 def demo(
+    device: Annotated[
+        str, typer.Option(envvar="DEVICE", help="Device type: net or blk.")
+    ] = DEFAULT_DEVICE,
     pcap: Annotated[
-        str, typer.Option(envvar="PCAP", help="Capture: pcap or pcapng, Ethernet.")
+        str, typer.Option(envvar="PCAP", help="net: capture, pcap or pcapng, Ethernet.")
     ] = "",
-    config: Annotated[str, typer.Option(envvar="CONFIG", help="Configuration.")] = DEFAULT_CONFIG,
+    image: Annotated[
+        str, typer.Option(envvar="IMAGE", help="blk: image of a disk, up to 16 MiB.")
+    ] = "",
+    config: Annotated[
+        str, typer.Option(envvar="CONFIG", help="Configuration; net-x8 or blk-x8.")
+    ] = "",
     ring: Annotated[
         str, typer.Option(envvar="RING", help="Ring format: packed or split.")
     ] = DEFAULT_RING,
@@ -55,13 +71,36 @@ def demo(
     output: Annotated[str, typer.Option(help="Folder for the results; build/demo.")] = "",
     waves: Annotated[bool, typer.Option("--waves", help="Record a waveform (WAVES=1).")] = False,
 ) -> None:
-    """Move every frame of a capture through the simulated device, out of its port and back in."""
+    """Move data through the simulated device and back, and compare every bit.
+
+    net: every frame of a capture leaves its port and comes back in. blk: the image of a disk is
+    written, flushed and read.
+    """
+    if device not in _DEMOS:
+        fail(f"DEVICE={device!r}: {' or '.join(_DEMOS)}", 2)
+    for option, value, owner in (("PCAP", pcap, "net"), ("IMAGE", image, "blk")):
+        if value and device != owner:
+            fail(f"{option} is for DEVICE={owner}, not for {device}", 2)
+    if waves:
+        os.environ["WAVES"] = "1"
+    folder = Path(output) if output else BUILD / "demo"
+    _DEMOS[device](pcap or image, config, ring, seed, folder)
+
+
+def _check_ring(ring: str, config: DeviceConfig) -> None:
+    if ring not in config.rings:
+        fail(f"RING={ring!r}: {config.name} has {' and '.join(config.rings)}", 2)
+
+
+def _net(pcap: str, config: str, ring: str, seed: str, folder: Path) -> None:
+    """Run the demo of a net device."""
     try:
-        device_config = named_config(config)
+        device_config = named_config(config or DEFAULT_CONFIG)
     except ConfigError as error:
         fail(str(error), 2)
-    if ring not in device_config.rings:
-        fail(f"RING={ring!r}: {device_config.name} has {' and '.join(device_config.rings)}", 2)
+    if device_config.device != "net":
+        fail(f"CONFIG={config!r}: no net device; DEVICE={device_config.device} is its demo", 2)
+    _check_ring(ring, device_config)
     number = parse_seed(seed)
     sample = capture.SAMPLE
     if sample.is_relative_to(Path.cwd()):
@@ -70,33 +109,77 @@ def demo(
         frames = capture.load(Path(pcap) if pcap else sample, device_config)
     except capture.CaptureError as error:
         fail(str(error), 2)
-    if waves:
-        os.environ["WAVES"] = "1"
 
     # Late: these need the simulator and its tools.
     from demo import report, simulation, table
-    from lib.verilate import BuildError
 
     console = Console(file=sys.stdout)
-    files = simulation.Files(Path(output) if output else simulation.FOLDER)
+    files = simulation.Files(folder)
     say(
         console,
         f"{device_config.name}, {ring} ring: {counted(len(frames.frames), 'frame')}, "
         f"{counted(frames.total_bytes, 'byte')} of {frames.path}",
     )
-    try:
+    with _failures():
         result = simulation.run(device_config, frames, number, files, console, ring)
-    except (simulation.DemoFailed, BuildError) as error:
-        fail(str(error), 1)
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}", 1)
     places = {"report": files.report, "received frames": files.received}
     if wave := simulation.waveform(device_config, ring):
         places["waveform"] = wave
     result = replace(result, files={name: str(path) for name, path in places.items()})
     report.write(result, files.report)
     table.show(console, result)
-    for name, path in places.items():
+    _conclude(console, result)
+
+
+def _blk(path: str, config: str, ring: str, seed: str, folder: Path) -> None:
+    """Run the demo of a block device."""
+    name = config or disk_config.DEFAULT
+    try:
+        _check_ring(ring, disk_config.disk_config(name, disk_image.LARGEST))
+    except ConfigError as error:
+        fail(str(error), 2)
+    number = parse_seed(seed)
+
+    from demo import disk_report, disk_run
+
+    files = disk_run.DiskFiles(folder)
+    try:
+        image = disk_image.load(Path(path)) if path else disk_image.make(files.own_image)
+    except disk_image.ImageError as error:
+        fail(str(error), 2)
+    console = Console(file=sys.stdout)
+    kind = "an ext4 file system" if image.ext4 else "no ext4 file system"
+    say(
+        console,
+        f"{name}, {ring} ring: {counted(len(image.content), 'byte')} of {image.path}, {kind}",
+    )
+    with _failures():
+        result = disk_run.run(name, image, number, files, console, ring)
+    disk_report.write(result, files.report)
+    disk_report.show(console, result)
+    _conclude(console, result)
+
+
+_DEMOS = {"net": _net, "blk": _blk}
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn what may go wrong in a simulation into a line and status 1."""
+    from demo.simulation import DemoFailed
+    from lib.verilate import BuildError
+
+    try:
+        yield
+    except (DemoFailed, BuildError) as error:
+        fail(str(error), 1)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}", 1)
+
+
+def _conclude(console: Console, result: Result | DiskResult) -> None:
+    """Say where everything is, and whether all was well."""
+    for name, path in result.files.items():
         say(console, f"{name}: {path}")
     say(console, f"seed: {result.seed}")
     if not result.passed:

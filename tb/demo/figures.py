@@ -23,8 +23,8 @@ _OTHER = "#7a7a7a"
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Any, Any, list[str]]]:
-    """Give a figure, its axes and a list that will hold the SVG text."""
+def _figure(width: float, height: float, rows: int = 1) -> Iterator[tuple[Any, Any, list[str]]]:
+    """Give a figure, its axes (or those of all rows) and a list that will hold the SVG text."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -40,7 +40,7 @@ def _figure(width: float, height: float) -> Iterator[tuple[Any, Any, list[str]]]
     with mpl.rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
         out: list[str] = []
-        yield figure, figure.subplots(), out
+        yield figure, figure.subplots(rows, sharex=True), out
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()

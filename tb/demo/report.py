@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from demo import figures
 from demo.result import HOST_LATENCY, Journey, Result
@@ -97,10 +98,15 @@ def render(result: Result) -> str:
         "<h2>Run</h2>",
         _table((), _settings(result)),
     ]
+    return page(f"virtio-rtl demo: {name}", body)
+
+
+def page(title: str, body: Iterable[str]) -> str:
+    """Return a whole document of these parts; the title is markup already."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>virtio-rtl demo: {name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )
@@ -137,9 +143,14 @@ def _settings(result: Result) -> list[tuple[str, str]]:
     rows = [("capture", result.capture), ("seed", str(result.seed))]
     rows.append(("ring size", counted(result.flood.ring_size, "descriptor")))
     rows += list(result.device.items())
-    config = result.config
-    if {"generation", "lanes"} <= config.keys():
-        rows.append(("link", result.ceiling.link))
+    rows += config_rows(result.config, result.ceiling.link)
+    rows += list(result.files.items())
+    return rows
+
+
+def config_rows(config: Mapping[str, Any], link: str) -> list[tuple[str, str]]:
+    """Return a configuration in words, for the last table."""
+    rows = [("link", link)] if {"generation", "lanes"} <= config.keys() else []
     for name, value in config.items():
         if name not in _SAID_ELSEWHERE:
             title, unit = _FIELDS.get(name, (name.replace("_", " "), ""))
@@ -152,7 +163,6 @@ def _settings(result: Result) -> list[tuple[str, str]]:
                     else str(value),
                 )
             )
-    rows += list(result.files.items())
     return rows
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -72,7 +74,7 @@ def run(
     """Move the capture through the simulated device."""
     files.clear()
     capture.save(files.sent, frames.frames)
-    name = _name(config, ring)
+    name = run_name(config, ring)
     chosen = choose_seed(name, seed)
     options = {
         "config": config.name,
@@ -83,34 +85,63 @@ def run(
         "received": str(files.received.resolve()),
         "result": str(files.result.resolve()),
     }
-    progress = files.folder.resolve() / "progress"
+    launch(
+        LoopbackDevice(config),
+        "demo.flow",
+        name,
+        options,
+        files.folder,
+        console,
+        limit_s=round(_BASE_S + _PER_FRAME_S * len(frames.frames)),
+    )
+    return load_result(files.result)
+
+
+def launch(
+    component: Any,
+    module: str,
+    name: str,
+    options: dict[str, Any],
+    folder: Path,
+    console: Console,
+    *,
+    limit_s: int,
+    plusargs: Sequence[str] = (),
+) -> None:
+    """Run a simulation with its progress on the console; DemoFailed if it fails.
+
+    options: parameters of the cocotb side, the seed among them. The rest as of `simulate`.
+    """
+    progress = folder.resolve() / "progress"
+    seed = options["seed"]
     try:
         with (
             ProgressView(console, progress, "building the simulator"),
             contextlib.redirect_stdout(io.StringIO()),  # the console has its own
         ):
             simulate(
-                LoopbackDevice(config),
-                module="demo.flow",
+                component,
+                module=module,
                 name=name,
                 params=options,
                 env={PROGRESS: str(progress)},
-                seed=chosen,
-                limit_s=round(_BASE_S + _PER_FRAME_S * len(frames.frames)),
+                plusargs=plusargs,
+                seed=seed,
+                limit_s=limit_s,
             )
     except SimulationFailed as error:
         log = BUILD / "sim" / name / "sim.log"
-        raise DemoFailed(f"{reason(str(error))}; seed: {chosen}; log: {log}") from error
+        raise DemoFailed(f"{reason(str(error))}; seed: {seed}; log: {log}") from error
     finally:
         progress.unlink(missing_ok=True)
-    return load_result(files.result)
 
 
-def _name(config: DeviceConfig, ring: str) -> str:
+def run_name(config: DeviceConfig, ring: str) -> str:
+    """Return the name of a configuration's simulation."""
     return f"demo_{config.name}" + ("" if ring == "packed" else f"_{ring}")
 
 
 def waveform(config: DeviceConfig, ring: str = "packed") -> Path | None:
     """Return where the waveform is, if one was asked for."""
     wanted = os.environ.get("WAVES", "0") not in ("", "0")
-    return BUILD / "sim" / _name(config, ring) / "dump.vcd" if wanted else None
+    return BUILD / "sim" / run_name(config, ring) / "dump.vcd" if wanted else None

@@ -1,0 +1,288 @@
+"""The demo of a block device: images good and bad, what it makes of a run, and a whole run."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from demo import disk_image, disk_run
+from demo.cli import app
+from demo.disk_config import disk_config
+from demo.disk_image import LARGEST, DiskImage
+from demo.disk_report import rate_rows, render, show, throughput
+from demo.disk_result import Answer, DiskResult, Phase, Sample, load_disk_result
+from demo.disk_run import DiskFiles
+from lib.golden import Check
+from lib.paths import PYTHON_ROOTS
+from virtio_rtl.config import NAMED_CONFIGS
+
+SECTOR = 512
+EXT4 = bytearray(2048)
+EXT4[0x438:0x43A] = b"\x53\xef"
+
+
+def ask(*args: str, **env: str) -> Any:
+    """Run the command line in this process."""
+    clean = dict.fromkeys(("DEVICE", "PCAP", "IMAGE", "CONFIG", "RING"))
+    return CliRunner().invoke(app, list(args), env=clean | env)
+
+
+def refused(result: Any) -> str:
+    """Return the one line on stderr of a run that ended with status 2."""
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: ")
+    return str(result.stderr)
+
+
+# Command line
+
+
+@pytest.mark.parametrize(
+    ("size", "complaint"),
+    [
+        (0, "is empty"),
+        (SECTOR + 1, "has 513 bytes, no multiple of the sector's 512"),
+        (
+            LARGEST + SECTOR,
+            "has 16,777,728 bytes, the simulated disk has at most 16,777,216 (16 MiB)",
+        ),
+    ],
+)
+def test_bad_images(size, complaint, tmp_path):
+    """What no disk can hold gets one line and status 2."""
+    path = tmp_path / "image"
+    with path.open("wb") as file:
+        file.truncate(size)
+    line = refused(ask(DEVICE="blk", IMAGE=str(path)))
+    assert line == f"error: {path}: {complaint}\n"
+
+
+def test_bad_image_paths(tmp_path):
+    """So does what is no file, before anything could wait for it."""
+    missing = tmp_path / "missing.img"
+    assert refused(ask(DEVICE="blk", IMAGE=str(missing))) == f"error: {missing}: no such file\n"
+    assert "is a directory" in refused(ask(DEVICE="blk", IMAGE=str(tmp_path)))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "not a regular file" in refused(ask(DEVICE="blk", IMAGE=str(pipe)))
+
+
+def test_bad_combinations(tmp_path):
+    """So do options that do not go together, each named."""
+    line = refused(ask(DEVICE="tape"))
+    assert "DEVICE='tape': net or blk" in line
+    assert "IMAGE is for DEVICE=blk" in refused(ask(IMAGE="some.img"))
+    assert "PCAP is for DEVICE=net" in refused(ask(DEVICE="blk", PCAP="some.pcap"))
+    line = refused(ask(DEVICE="blk", RING="round"))
+    assert "RING='round'" in line
+    assert "SEED='x'" in refused(ask("--seed=x", DEVICE="blk"))
+
+
+def test_unknown_disk_config_names_the_known_ones():
+    """A configuration that there is not, with those that there are."""
+    line = refused(ask(DEVICE="blk", CONFIG="blk-x3"))
+    for name in NAMED_CONFIGS:
+        assert name in line
+
+
+@pytest.mark.parametrize("size", [SECTOR, LARGEST])
+def test_limits_are_allowed(size, tmp_path):
+    """The smallest and the largest image; the disk is as large."""
+    path = tmp_path / "image"
+    with path.open("wb") as file:
+        file.truncate(size)
+    image = disk_image.load(path)
+    assert image.sectors == size // SECTOR
+    for name in ("blk-x8", "net-x4"):
+        config = disk_config(name, size)
+        assert config.blk.capacity_sectors == image.sectors
+        assert (config.device, config.blk.backend) == ("blk", "axi4")
+        assert config.name == name.replace("net", "blk")
+        assert config.width == NAMED_CONFIGS[name.replace("blk", "net")].width
+
+
+# File system
+
+
+def fake_tool(folder: Path, monkeypatch: Any, text: str) -> None:
+    """Put a program in the place of those of e2fsprogs."""
+    program = folder / "program"
+    program.write_text(f"#!/bin/sh\n{text}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(disk_image, "tool", lambda name: str(program))
+
+
+def test_own_image_without_a_tool(tmp_path, monkeypatch):
+    """Without mkfs.ext4, or if it fails, the image is a pattern."""
+    monkeypatch.setattr(disk_image, "tool", lambda name: None)
+    image = disk_image.make(tmp_path / "folder" / "image")
+    assert len(image.content) == 1 << 20
+    assert not image.ext4
+    fake_tool(tmp_path, monkeypatch, "exit 1")
+    assert disk_image.make(tmp_path / "image").content == image.content
+
+
+def test_own_image_is_ext4(tmp_path):
+    """With it, it is a clean file system."""
+    if not disk_image.tool("mkfs.ext4") or not disk_image.tool("e2fsck"):
+        pytest.skip("no e2fsprogs")
+    image = disk_image.make(tmp_path / "image")
+    assert image.ext4
+    check = disk_image.check_file_system(image, image.path)
+    assert check is not None
+    assert check.passed
+    broken = tmp_path / "broken"
+    broken.write_bytes(image.content[:0x400] + bytes(0x10) + image.content[0x410:])
+    check = disk_image.check_file_system(image, broken)
+    assert check is not None
+    assert not check.passed
+    # Errors of the image itself are not those of the device.
+    check = disk_image.check_file_system(DiskImage(broken, broken.read_bytes()), broken)
+    assert check is not None
+    assert check.passed
+    assert "as of the image itself" in check.detail
+
+
+@pytest.mark.parametrize("ext4", [True, False])
+def test_judgement(ext4, tmp_path, monkeypatch):
+    """Memory that differs is found; no file system or no e2fsck is one clear line."""
+    monkeypatch.setattr(disk_image, "tool", lambda name: None)
+    files = DiskFiles(tmp_path)
+    image = DiskImage(tmp_path / "image", bytes(EXT4 if ext4 else 2048))
+    for path in (files.dump, files.read_back):
+        path.write_bytes(image.content)
+    good = disk_run.judged(made_up(), image, files)
+    assert good.passed
+    assert good.notes == [
+        "the file system is not checked: e2fsck is missing: the package e2fsprogs has it"
+        if ext4
+        else "no ext4 file system in the image: only its bytes are compared"
+    ]
+    assert not files.dump.exists()
+    assert not disk_run.judged(made_up(), image, files).passed, "no memory dump"
+    files.dump.write_bytes(image.content[:-1] + b"!")
+    bad = disk_run.judged(made_up(), image, files)
+    assert [check.name for check in bad.checks if not check.passed] == ["memory behind the device"]
+    fake_tool(
+        tmp_path, monkeypatch, 'case $2 in *image) exit 0;; *) echo "bad <file>"; exit 4; esac'
+    )
+    files.dump.write_bytes(image.content)
+    assert disk_run.judged(made_up(), image, files).passed is not ext4
+
+
+# Result, table, report
+
+
+def made_up(passed: bool = True) -> DiskResult:
+    """Return a result with numbers that are easy to check: 4 GB/s."""
+    answers = [Answer(10.0 * at, 1000.0 + 20.0 * at) for at in range(100)]
+    phase = Phase("write", 64_000, 0.0, 16_000.0, 3, 2, 900, 1000, 9_000, 80_000, 0.123, 0.987,
+                  answers)  # fmt: skip
+    flush = replace(phase, name="flush", data_bytes=0, answers=answers[:1])
+    return DiskResult(
+        config={"name": "blk-x8", "clock_mhz": 250.0, "lanes": 8, "generation": 3},
+        image="<script>alert(1)</script>.img",
+        image_bytes=64_000,
+        seed=99,
+        device={"capacity": "125 sectors"},
+        phases=[phase, flush],
+        samples=[Sample(100.0 * at, 400 * at, 100 * at, at % 9) for at in range(101)],
+        checks=[Check("answers", passed, "at 0x1 <&>")],
+        notes=["a <note>"],
+        files={"report": "here"},
+    )
+
+
+def test_disk_result_survives_json(tmp_path):
+    """Nothing is lost between the simulator and the report."""
+    result = made_up()
+    result.save(tmp_path / "result.json")
+    assert load_disk_result(tmp_path / "result.json") == result
+
+
+def test_numbers_of_the_disk_table():
+    """What the table calculates is right."""
+    rows = {row[0]: row[1:] for row in rate_rows(made_up())}
+    assert rows["requests"] == ("100", "1")
+    assert rows["cycles"] == ("4,000", "4,000")
+    assert rows["data per second"] == ("4.000 GB/s", "")
+    assert rows["latency, median / 99%"][0] == "1.50 / 1.99 µs"
+    assert rows["link busy, up / down"][0] == "12% / 99%"
+    assert rows["TLPs, up / down"][0] == "900 / 1,000"
+    assert {round(rate[1], 6) for rate in throughput(made_up().samples, 10)} == {4.0}
+    assert {round(rate[2], 6) for rate in throughput(made_up().samples, 10)} == {1.0}
+    assert throughput(made_up().samples[:1]) == []
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_disk_table_and_report(passed):
+    """Both show the verdict; the report is one file, safe and reproducible."""
+    result = made_up(passed)
+    text = io.StringIO()
+    show(Console(file=text, width=100), result)
+    assert ("FAILED" in text.getvalue()) is not passed
+    assert "4.000 GB/s" in text.getvalue()
+    assert "a <note>" in text.getvalue()
+    html = render(result)
+    assert ("FAILED" in html) is not passed
+    assert ("bit for bit" in html) is passed
+    assert html.count("<svg") == 1
+    assert not re.search(r"<(script|link|img|iframe|note)|(src|srcset)=|@import", html)
+    assert "&lt;script&gt;" in html
+    assert "PCIe Gen3 x8" in html
+    assert html == render(result), "the report is not reproducible"
+
+
+# A whole run
+
+
+@pytest.mark.slow
+def test_whole_disk_demo(tmp_path):
+    """An image goes through the device and comes back, with a report and a result."""
+    if disk_image.tool("mkfs.ext4"):
+        path = disk_image.make(tmp_path / "image").path
+    else:
+        path = tmp_path / "image"
+        path.write_bytes(os.urandom(100 * SECTOR))
+    with path.open("r+b") as file:
+        file.truncate(180 * 1024 + SECTOR)  # the last request is shorter than the others
+    output = tmp_path / "out"
+    roots = os.pathsep.join(map(str, PYTHON_ROOTS))
+    environment = {**os.environ, "PYTHONPATH": roots, "DEVICE": "blk", "IMAGE": str(path)}
+    environment |= {"CONFIG": "blk-x1", "RING": "split"}
+    done = subprocess.run(
+        [sys.executable, "-m", "demo", "--output", str(output), "--seed", "5"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (output / "read-back.img").read_bytes() == path.read_bytes()
+    result = load_disk_result(output / "result.json")
+    assert result.passed
+    assert [(phase.name, phase.requests) for phase in result.phases] == [
+        ("write", 3),
+        ("flush", 1),
+        ("read", 3),
+    ]
+    for phase in result.phases:
+        assert all(answer.latency_ns > 0 for answer in phase.answers)
+    assert {check.name for check in result.checks} >= {
+        "answers", "what was read back", "rules of PCIe", "memory behind the device",
+    }  # fmt: skip
+    assert (output / "report.html").read_text().count("<svg") == 1
+    for line in ("write: requests", "data per second", "seed: 5", "report: "):
+        assert line in done.stdout
