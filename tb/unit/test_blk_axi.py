@@ -236,6 +236,33 @@ async def reset_with_bursts_under_way(dut: Any) -> None:
     assert lively > 5
 
 
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def reads_behind_a_reset_see_the_writes_before_it(dut: Any) -> None:
+    """A write that is still on the bus at a reset is not passed by a read after that."""
+    rig, monitor = await attached(dut, stall=0.1)
+    assert rig.memory
+    for channel, under_way in ((rig.axi.write_if.w_channel, lambda: monitor.begun["aw"]),
+                               (rig.axi.write_if.b_channel, lambda: monitor.written)):  # fmt: skip
+        hold = {"on": True}
+
+        def while_held(hold: dict[str, bool] = hold) -> Any:
+            while True:
+                yield hold["on"]
+
+        channel.set_pause_generator(while_held())
+        before, reads = under_way(), monitor.begun["ar"]
+        body = random.randbytes(512)
+        rig.submit(header(OUT, 7) + body)
+        await until(dut, lambda b=before, u=under_way: u() > b)  # type: ignore[misc]
+        await rig.reset_engine()
+        rig.expect(header(IN, 7), 513, body + bytes([OK]))
+        await cycles(dut, 300)
+        assert monitor.begun["ar"] == reads
+        hold["on"] = False
+        await rig.check()
+        channel.clear_pause_generator()
+
+
 @pytest.mark.parametrize("width", [64, 512])
 def test_blk_axi(width: int) -> None:
     """The same models as in test_blk_device.py."""

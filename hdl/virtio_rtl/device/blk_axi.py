@@ -38,7 +38,8 @@ class BlkAxi(wiring.Component):
         As those of ``BlkMemory``.
     axi : ``AXI4(width, axi_address_bits)``
     engine_reset : 1
-        Everything is forgotten but what is under way on the bus, which is finished.
+        Everything is forgotten but what is under way on the bus, which is finished; new reads and
+        writes wait for writes among that.
     """
 
     def __init__(self, width: int, config: BlkConfig, *, tokens: int = 16):
@@ -64,6 +65,8 @@ class BlkAxi(wiring.Component):
             self.read_done.eq(reader.read_done),
             writer.engine_reset.eq(self.engine_reset),
             reader.engine_reset.eq(self.engine_reset),
+            # Nobody knows any more which sectors the writes from before a reset are for.
+            reader.hold.eq(writer.draining),
         ]
         for kind, room in (("aw", writer), ("ar", reader)):
             m.d.comb += [

@@ -39,6 +39,8 @@ class BlkAxiRead(wiring.Component):
         In the order of the bursts; always ready.
     engine_reset : 1
         All reads are forgotten; new ones wait until the bursts under way have ended.
+    hold : 1
+        Begin no new read.
 
     A burst every two cycles, at most 32 bursts and 512 beats under way; one beat a cycle.
     """
@@ -56,6 +58,7 @@ class BlkAxiRead(wiring.Component):
                     stream.Signature(data.StructLayout({"data": width, "last": 1, "failed": 1}))
                 ),
                 "engine_reset": In(1),
+                "hold": In(1),
             }
         )
 
@@ -85,7 +88,7 @@ class BlkAxiRead(wiring.Component):
         issues = Signal()
         m.d.comb += [
             issues.eq(cut & enough & addresses.input.ready & ends.input.ready),
-            self.read.ready.eq(~busy & ~draining),
+            self.read.ready.eq(~busy & ~draining & ~self.hold),
             addresses.input.valid.eq(issues),
             addresses.input.payload.address.eq(
                 Cat(Const(0, 9), sector) + Const(config.axi_base, config.axi_address_bits)

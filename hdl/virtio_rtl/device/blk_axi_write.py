@@ -50,6 +50,8 @@ class BlkAxiWrite(wiring.Component):
     engine_reset : 1
         What is not yet a whole burst is forgotten, and so are the answers to come; new data wait
         for those.
+    draining : 1
+        From the cycle after a reset until the bursts from before it have been answered.
 
     One beat a cycle. Sixteen bursts wait for their turn, sixteen more for their answer.
     """
@@ -67,6 +69,7 @@ class BlkAxiWrite(wiring.Component):
                 "data": Out(stream.Signature(data.StructLayout({"data": width, "last": 1}))),
                 "answer": In(stream.Signature(1)),
                 "engine_reset": In(1),
+                "draining": Out(1),
             }
         )
 
@@ -90,7 +93,7 @@ class BlkAxiWrite(wiring.Component):
         wiring.connect(m, output.output, wiring.flipped(self.data))
         wiring.connect(m, tokens.output, wiring.flipped(self.written))
 
-        draining = Signal()
+        draining = self.draining
         outstanding = Signal(range(2 * _BURSTS + 4))
 
         # Beats into bursts.
