@@ -20,7 +20,9 @@ def request_door(width: int) -> dict[str, wiring.Member]:
     ``reply``
         One ``Reply`` per request, as early as its length is known; at most ``writable`` bytes.
     ``writable``
-        One packet per reply with a length other than 0, of exactly so many bytes.
+        One packet per reply with a length other than 0, of exactly so many bytes. Once its first
+        beat is offered the others should follow: meanwhile the device writes nothing else to the
+        host, not even the used buffers of earlier requests.
 
     All four are in the order of the requests, those of all virtqueues together.
     """

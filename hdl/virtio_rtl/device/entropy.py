@@ -19,7 +19,7 @@ from .kind import DeviceType, register
 __all__ = ["ENTROPY", "EntropyDevice"]
 
 _IN_FLIGHT = 16
-"""Replies that may be announced ahead of their bytes, and beats that are kept."""
+"""Replies that may be announced ahead of their bytes, and beats that are kept at least."""
 
 _COUNTERS = (
     Counter("entropy_failed", "failures of the entropy source, one in the life of a driver"),
@@ -66,7 +66,9 @@ class EntropyDevice(wiring.Component):
     events
         ``entropy_failed``: the same strobe, for a counter.
 
-    One beat and one request a cycle, as long as the source can. Sixteen beats are kept ahead.
+    One beat and one request a cycle, as long as the source can. The bytes of the largest reply are
+    kept ahead: no reply begins before its last byte is here, for a reply that has begun holds up
+    the used buffers of those before it.
     """
 
     def __init__(self, config: DeviceConfig):
@@ -99,8 +101,11 @@ class EntropyDevice(wiring.Component):
         wiring.connect(m, replies.output, wiring.flipped(self.reply))
 
         # Bytes.
-        m.submodules.beats = beats = StreamFIFO(width, _IN_FLIGHT)
-        m.submodules.cut = cut = CutPackets(width, longest)
+        # Two more than needed, so that the next packet is here when one has left.
+        held = max(_IN_FLIGHT, -(-longest // (width // 8)) + 2)
+        m.submodules.beats = beats = StreamFIFO(width, held)
+        m.submodules.cut = cut = CutPackets(width, longest, held)
+        m.d.comb += cut.level.eq(beats.level)
         wiring.connect(m, lengths.output, cut.length)
         wiring.connect(m, beats.output, cut.beats)
         wiring.connect(m, cut.output, wiring.flipped(self.writable))
