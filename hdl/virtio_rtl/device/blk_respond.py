@@ -16,7 +16,8 @@ class BlkRespond(wiring.Component):
     """Fill the writable part of every request: data or zeros, and the status as the last byte.
 
     A read that fails on the way has its data before that, zeros for the beats that failed, and
-    IOERR. A response to a write leaves when all of the write is done. [virtio 1.4 §5.2.6]
+    IOERR. A response to a write leaves when all of the write is done, its first beat like its
+    last: from then on the engine can write nothing else. [virtio 1.4 §5.2.6]
 
     Parameters
     ----------
@@ -65,6 +66,7 @@ class BlkRespond(wiring.Component):
         busy = Signal()
         now = Signal(response(self.width))
         left = Signal.like(now.beats)
+        opening = Signal()  # the next beat is the first
         closing = Signal()  # the next beat is the last
         chunk = Signal(range(len(chunks) + 1))
         failed = Signal()
@@ -73,7 +75,7 @@ class BlkRespond(wiring.Component):
 
         free = ~self.writable.valid | self.writable.ready
         asks_data = now.read & ~closing
-        asks_token = now.wait & closing
+        asks_token = now.wait & opening
         moves, ends = Signal(), Signal()
         m.d.comb += [
             moves.eq(
@@ -97,6 +99,7 @@ class BlkRespond(wiring.Component):
                 out.count.eq(Mux(closing, now.lane + 1, lanes)),
                 out.last.eq(closing),
                 left.eq(left - 1),
+                opening.eq(0),
                 closing.eq(left == 1),
             ]
             base = Signal(self.width)
@@ -123,6 +126,7 @@ class BlkRespond(wiring.Component):
                 busy.eq(self.response.valid),
                 now.eq(self.response.payload),
                 left.eq(self.response.payload.beats),
+                opening.eq(1),
                 closing.eq(self.response.payload.beats == 0),
                 chunk.eq(0),
                 failed.eq(0),
