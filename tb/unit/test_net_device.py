@@ -123,6 +123,30 @@ async def receives_with_a_header(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def sends_on_what_it_gave(dut: Any) -> None:
+    """A driver may send a received frame on with the header it came with: num_buffers is ignored.
+
+    DPDK's does, though it must not; the device has to cope with any number there.
+    """
+    rig = Rig(dut, stall=0.2)
+    await reset(dut)
+    expected = []
+    for count in [1, 1, 1, 2, 0x100, 0xFFFF]:
+        frame, pair = random_frame(), random_dest()
+        rig.rx.frames.append(PortFrame(frame))
+        await rig.wanted.receive()
+        packet, error = await packet_bytes(rig.writable)
+        assert (packet, error) == (RECEIVE_HEADER + frame, False)
+        sent_on = packet[:10] + count.to_bytes(2, "little") + packet[12:]
+        rig.readable.queue(steered_beats(sent_on, rig.width, pair))
+        expected.append(PortFrame(frame, 0, pair))
+    await until(dut, lambda: len(rig.tx.frames) >= len(expected), 8000)
+    await cycles(dut, 50)
+    assert list(rig.tx.frames) == expected
+    assert rig.dropped["transmit"].count == 0
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def waits_for_buffers_and_loses_nothing(dut: Any) -> None:
     """Without a buffer frames wait, then the port; all arrive when there are buffers."""
     rig = Rig(dut, stall=0.0)
