@@ -13,12 +13,22 @@ from formal import stream_contracts as contracts
 from formal.harness import before, steady
 from formal.proof import Mutant, proof
 from formal.stream_rule import CONSTANT, surround
-from virtio_rtl.config import DeviceConfig
+from virtio_rtl.config import BlkConfig, DeviceConfig
 from virtio_rtl.regs.maps import Region
 from virtio_rtl.types.dma import ReadRequest
 
 _NAMES = {
     "CONFIG": DeviceConfig("small", width=64, queue_size_max=4, msix_vectors=2),
+    "ENTROPY": DeviceConfig("random", device="entropy", width=64),
+    "BLK": BlkConfig(
+        capacity_sectors=6,
+        max_discard_sectors=2,
+        max_discard_seg=2,
+        max_write_zeroes_sectors=3,
+        max_write_zeroes_seg=2,
+        axi_address_bits=16,
+        axi_burst_bytes=512,
+    ),
     "REGIONS": (Region("low", 0, 64), Region("high", 128, 256)),
     "RINGS": ("split", "packed"),
     "ReadRequest": ReadRequest,
@@ -32,7 +42,9 @@ class Case:
 
     `contract`: what else its surroundings keep. `tied`: input ports that keep a value, see
     `surround`. `far`: outputs whose first offer lies behind the cycles that are looked at.
-    `unless`: an input that may withdraw what is offered. `patient`: see `surround`.
+    `unless`: an input that may withdraw what is offered. `reset`: outputs whose offers
+    `engine_reset` may withdraw, in the cycle behind it. `patient`: see `surround`. `kind`: another
+    size of a module that is in already.
     """
 
     expression: str
@@ -40,12 +52,24 @@ class Case:
     tied: dict[str, Any] = field(default_factory=dict)
     far: tuple[str, ...] = ()
     unless: str = ""
+    reset: tuple[str, ...] = ()
     patient: bool = False
+    kind: str = ""
 
     @property
     def name(self) -> str:
-        """Return the name of the class."""
+        """Return the name of the class, and of which kind it is."""
+        return self._class + self.kind
+
+    @property
+    def _class(self) -> str:
         return self.expression.partition("(")[0].rpartition(".")[2]
+
+    def withdraws(self, m: Module, dut: Any, output: str) -> Any:
+        """Return when an output may withdraw its offer."""
+        if output in self.reset:
+            return before(m, dut.engine_reset)
+        return getattr(dut, self.unless) if self.unless else 0
 
     def make(self) -> Any:
         """Return the module."""
@@ -64,6 +88,21 @@ _LIST = [
     Case("device.net_ports.PortToPacket(32)", unless="cut"),
     Case("device.net_ports.PacketToPort(32)"),
     Case("device.net_ports.CutPacket(32)", unless="cut"),
+    Case("device.blk_header.BlkHeader(64)"),
+    Case("device.blk_segments.BlkSegments(64, BLK)"),
+    Case("device.blk_segments.BlkSegments(256, BLK)", kind="Wide"),
+    Case("device.blk_check.BlkCheck(BLK)"),
+    Case("device.blk_dispatch.BlkDispatch(64, BLK, under_way=2, tokens=2)"),
+    Case("device.blk_write.BlkWrite(64, BLK)"),
+    Case("device.blk_respond.BlkRespond(64, b'id')"),
+    Case("device.blk_memory.BlkMemory(64, BLK, tokens=2)"),
+    Case("device.blk_axi_read.BlkAxiRead(64, BLK)", reset=("read_data",)),
+    Case("device.blk_axi_write.BlkAxiWrite(64, BLK, tokens=2)", reset=("written",)),
+    Case("device.entropy.EntropyDevice(ENTROPY)"),
+    Case("device.entropy_cut.CutPackets(64, 20)"),
+    Case("device.entropy_noise.NoiseBytes(2, 3, 3, 4)"),
+    Case("device.entropy_words.SeededSource(64, 1)"),
+    Case("device.entropy_words.WordSource(64, 32)"),
     Case("dma.read_chunk_buffer.ChunkBuffer(64)"),
     Case("dma.read_split.ReadSplit(64, 128)"),
     Case("dma.read_issue.ReadIssue(64, 8, 128, 2, 1)"),
@@ -108,7 +147,10 @@ _LIST = [
     ),
     Case("virtqueue.gather.Gather(64, 64, 4)"),
     Case("virtqueue.scatter.Scatter(64, 4)"),
+    Case("virtqueue.scatter.Scatter(64, 4, length_bits=26, requests=True)", kind="Requests"),
     Case("virtqueue.request_chunks.RequestChunks(ReadRequest, 16, 2)"),
+    Case("virtqueue.request_done.RequestDone(2)"),
+    Case("virtqueue.request_split.RequestSplit(257, 2)", contracts.record_with_last_segment),
     Case("virtqueue.service.Service(2, 4)"),
     Case("virtqueue.split_ask.SplitAsk(2)", contracts.one_question_at_a_time),
     Case("virtqueue.split_available.SplitAvailable(64, 2, 4)"),
@@ -176,6 +218,37 @@ def _mutant(module: str, file: str, old: str, new: str) -> Mutant:
             "with m.If(update.ready):",
             "with m.If(~self.decide):",
         ),
+        _mutant(
+            "RequestDone",
+            "virtqueue/request_done.py",
+            "self.completion.valid.eq(self.written.valid & some)",
+            "self.completion.valid.eq(self.written.valid & some & ~self.read.valid)",
+        ),
+        _mutant(
+            "BlkSegments",
+            "device/blk_segments.py",
+            "ended & (left == 0) & ~valid.any()",
+            "ended & (left == 0)",
+        ),
+        _mutant(
+            "BlkRespond",
+            "device/blk_respond.py",
+            "~self.writable.valid | self.writable.ready",
+            "~self.writable.valid | self.response.valid",
+        ),
+        _mutant(
+            "BlkAxiRead",
+            "device/blk_axi_read.py",
+            "m.submodules.addresses = addresses = SkidBuffer(burst(config.axi_address_bits))",
+            "addresses = SkidBuffer(burst(config.axi_address_bits)); "
+            "m.submodules.addresses = ResetInserter(self.engine_reset)(addresses)",
+        ),
+        _mutant(
+            "CutPackets",
+            "device/entropy_cut.py",
+            "with m.Elif(self.output.ready):",
+            "with m.Elif(self.length.valid):",
+        ),
     ],
 )
 def stream_rule(m: Module, module: str) -> None:
@@ -187,6 +260,6 @@ def stream_rule(m: Module, module: str) -> None:
         case.contract(m, dut)
     for port in outputs:
         output = port.object
-        steady(m, output, unless=getattr(dut, case.unless) if case.unless else 0)
+        steady(m, output, unless=case.withdraws(m, dut, port.name))
         if port.name not in case.far:
             m.d.comb += Cover(before(m, output.valid & ~output.ready))

@@ -93,3 +93,9 @@ def store_holds(m: Module, dut: Any) -> None:
     same = asked == before(m, asked)
     shown = plain(dut.descriptor)
     m.d.comb += Assume(implies(same, shown == before(m, shown)))
+
+
+def record_with_last_segment(m: Module, dut: Any) -> None:
+    """`RequestSplit`: `Gather` takes a buffer's last segment only together with its record."""
+    ends = taken(dut.readable_segment) & dut.readable_segment.payload.last
+    m.d.comb += Assume(implies(ends, dut.readable_buffer.ready))
