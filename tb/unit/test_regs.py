@@ -305,7 +305,7 @@ def test_markdown_names_every_register() -> None:
         ((Field("a", 0, 32), Field("b", 2, 16)), "overlaps"),
         ((Field("a", 1, 16),), "aligned"),
         ((Field("a", 0, 32), Field("a", 4, 32)), "twice"),
-        ((Field("a", 0, 24),), "24 bits"),
+        ((Field("a", 0, 20),), "20 bits"),
     ],
 )
 def test_bad_maps_are_refused(fields: tuple[Field, ...], message: str) -> None:

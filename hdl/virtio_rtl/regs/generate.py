@@ -51,7 +51,7 @@ def check_maps(maps: Iterable[RegisterMap]) -> None:
     names: set[str] = set()
     for entry in _placed(maps):
         where, field, start = entry
-        if field.bits not in (8, 16, 32, 48, 64):
+        if field.bits not in (8, 16, 24, 32, 48, 64):
             raise MapError(f"{entry.path}: {field.bits} bits")
         if start % min(field.size & -field.size, 4):
             raise MapError(f"{entry.path}: offset {field.offset:#x} is not aligned")
