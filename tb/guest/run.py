@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -72,13 +74,16 @@ class Run:
         children: list[Child] = []
         self._prepare()
         started = time.monotonic()
+        # The name of a socket is short, that of a clone may be long.
+        place = Path(tempfile.mkdtemp(prefix="guest-"))
         try:
-            self._play(children)
+            self._play(children, place / "socket")
         except GuestError as error:
             result.error = str(error)
         finally:
             for child in reversed(children):
                 child.stop()
+            shutil.rmtree(place, ignore_errors=True)
         result.seconds = time.monotonic() - started
         with suppress(OSError, ValueError):
             result.statistics = statistics.read(self.folder / "statistics.json")
@@ -102,10 +107,7 @@ class Run:
         if self.case.kind == "firmware":
             (self.folder / "disk.img").write_bytes(mbr.disk())
 
-    def _play(self, children: list[Child]) -> None:
-        socket = self.folder / "socket"
-        if len(str(socket)) > 100:
-            raise GuestError(f"{socket}: longer than the name of a socket may be")
+    def _play(self, children: list[Child], socket: Path) -> None:
         self.news = "device"
         server = Child(self._server_command(socket), self.folder / "server.log")
         children.append(server)

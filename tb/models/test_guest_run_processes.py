@@ -74,14 +74,14 @@ def start(tmp_path):
             model="golden",
             qemu=Qemu((*python, str(tmp_path / "qemu.py")), (11, 1), "fake"),
             images=FakeImages(),
-            folder=tmp_path / "runs",
+            folder=tmp_path / "runs in a folder with a long name" / ("x" * 60),
             server=(*python, str(tmp_path / "server.py")),
             **options,
         )
         return Run(CASE, setting).finish()
 
     yield play
-    for log in tmp_path.glob("runs/*/*.log"):
+    for log in tmp_path.glob("runs*/x*/*/*.log"):
         first = log.read_text(errors="replace").split("\n")[0]
         if first.isdigit():
             assert not os.path.exists(f"/proc/{first}"), f"{log.name} lives on"
@@ -149,11 +149,6 @@ def test_server_that_breaks_while_the_guest_runs(start):
 def test_results_of_an_earlier_run_do_not_count(start):
     assert start(GOOD).passed
     assert start("sys.exit(0)").checks == []
-
-
-def test_a_folder_too_deep_for_a_socket(tmp_path):
-    setting = Setting("golden", Qemu((), (11, 1), ""), FakeImages(), tmp_path / ("x" * 100))
-    assert "longer than the name of a socket" in Run(CASE, setting).finish().error
 
 
 def test_commands_say_what_the_case_is(tmp_path):
