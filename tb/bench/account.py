@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import cocotb
 from cocotb.triggers import Timer
 
-from bench.bed import Bed
 from lib.pcie.monitor import DOWN, UP, Snapshot
 from lib.pcie.packet import MEM_WRITE
 from virtio_model.spec.split import DESC_SIZE
@@ -51,7 +51,7 @@ class Occupancy:
     has handed out, less those of buffers that have come back used, over all rings. `stop` ends it.
     """
 
-    def __init__(self, bed: Bed) -> None:
+    def __init__(self, bed: Any) -> None:
         self.ns: list[float] = []
         self.reads: list[int] = []
         self.read_ahead: list[int] = []

@@ -43,10 +43,14 @@ def ideal_case(record: Record) -> IdealCase:
 def add_ideal(records: Sequence[Record], folder: Path, seed: int) -> None:
     """Set `ideal_mpps` and `ratio_of_ideal` where there is a rate.
 
-    The ideal endpoint knows packed virtqueues only.
+    The ideal endpoint knows packed virtqueues of net devices only.
     """
     rated = [
-        record for record in records if record["mpps"] is not None and record["ring"] == "packed"
+        record
+        for record in records
+        if record["mpps"] is not None
+        and record["ring"] == "packed"
+        and named_config(record["config"]).device == "net"
     ]
     results = measure_ideal([ideal_case(record) for record in rated], folder, seed)
     for record, result in zip(rated, results, strict=True):

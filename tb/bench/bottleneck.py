@@ -60,11 +60,12 @@ def tlp_beats(record: Record) -> float | None:
     """Return the least beats per frame of the busier TLP stream of the device.
 
     Every TLP starts on a beat of its own, header beside the first data. Buffers that lie askew of
-    completion boundaries take more. None for frames of random sizes and unknown configurations.
+    completion boundaries take more. None for frames of random sizes, block requests
+    and unknown configurations.
     """
     config = NAMED_CONFIGS.get(record["config"])
     frame_bytes = record["frame_bytes"]
-    if config is None or not isinstance(frame_bytes, int):
+    if config is None or config.device != "net" or not isinstance(frame_bytes, int):
         return None
     length = record.get("scenario", {}).get("length")
     size = (

@@ -14,13 +14,13 @@ from rich.console import Console
 
 from bench.jobs import Plan, plan_jobs, run_jobs
 from bench.ring_layout import LAYOUTS
-from bench.scenario import DIRECTIONS, RING_SIZE, Case, Scenario, scenarios
+from bench.scenario import BLK_DIRECTIONS, DIRECTIONS, RING_SIZE, Case, Scenario, scenarios
 from demo.cli import fail, parse_seed, say
 from lib.paths import BUILD
 from virtio_rtl.config import NAMED_CONFIGS, ConfigError, DeviceConfig, named_config
 
 FOLDER = BUILD / "bench"
-CONFIGS = ("net-x8", "net-x16", "net-x8-128")
+CONFIGS = ("net-x8", "net-x16", "net-x8-128", "blk-x8")
 """Measured unless one is asked for."""
 
 _WIDTH = 150
@@ -87,9 +87,11 @@ def bench(
     seed: Annotated[str, typer.Option(envvar="SEED", help="A number, or random.")] = "",
     jobs: Annotated[int, typer.Option(envvar="JOBS", min=1, help="Simulations at a time.")] = 2,
     ring: Annotated[
-        int, typer.Option(min=64, max=1024, help="Ring size with one queue pair.")
+        int, typer.Option(min=64, max=1024, help="Net: ring size with one queue pair.")
     ] = RING_SIZE,
-    only: Annotated[str, typer.Option(help="One direction: transmit, receive or both.")] = "",
+    only: Annotated[
+        str, typer.Option(help="One direction: transmit, receive, both; read, write.")
+    ] = "",
     case: Annotated[str, typer.Option(help=f"One case: {', '.join(get_args(Case))}.")] = "",
     format_: Annotated[
         str, typer.Option("--format", help="One ring format: packed or split.")
@@ -106,8 +108,9 @@ def bench(
     for each in configs:
         if each.queue_pairs == 1 and ring > each.queue_size_max:
             fail(f"--ring {ring}: {each.name} has rings of at most {each.queue_size_max}", 2)
-    if only not in ("", *DIRECTIONS):
-        fail(f"--only {only}: transmit, receive or both", 2)
+    directions = (*DIRECTIONS, *BLK_DIRECTIONS)
+    if only not in ("", *directions):
+        fail(f"--only {only}: one of {', '.join(directions)}", 2)
     if case not in ("", *get_args(Case)):
         fail(f"--case {case}: {', '.join(get_args(Case))}", 2)
     if format_ not in ("", *LAYOUTS):

@@ -62,7 +62,7 @@ class Flow:
     def __init__(self, dut: Any, config: DeviceConfig, scenario: Scenario, ring_size: int) -> None:
         self.dut = dut
         self.scenario = scenario
-        self.bed = Bed(dut, config, scenario, ring_size)
+        self.bed: Any = self.make_bed(config, ring_size)
         self.progress = ProgressWriter()
         self.doorbells = 0
         self.moved: dict[str, int] = {}
@@ -70,6 +70,10 @@ class Flow:
         self.after: _Stand | None = None
         self.occupancy: dict[str, list[float] | list[int]] = {}
         self._news: dict[int, Event] = {}
+
+    def make_bed(self, config: DeviceConfig, ring_size: int) -> Any:
+        """Return what brings the device up: a `Bed`, or what offers the same to a flow."""
+        return Bed(self.dut, config, self.scenario, ring_size)
 
     async def run(self) -> Window:
         """Bring up, fill the rings, measure."""

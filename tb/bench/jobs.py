@@ -89,9 +89,11 @@ def run_jobs(
 def _run(job: Job, parts: Path, progress: Path, seed: int) -> str:
     """Simulate a job, in a process of its own; return why it failed, or nothing."""
     from bench.wrapper import BenchDevice
+    from virtio_rtl.top import VirtioDevice
 
+    config = named_config(job.config)
     return why_failed(
-        BenchDevice(named_config(job.config)),
+        BenchDevice(config) if config.device == "net" else VirtioDevice(config),
         job.name,
         progress,
         module="bench.measure",

@@ -9,10 +9,11 @@ from typing import Any
 
 import cocotb
 
+from bench.blk_bed import BlkFlow
 from bench.flow import Flow
 from bench.lone import RING_SIZE as LONE_RING_SIZE
 from bench.lone import Lone
-from bench.record import flow_record, lone_record
+from bench.record import flow_record, lone_record, request_record
 from bench.scenario import Scenario
 from lib.sim import params
 from virtio_rtl.config import named_config
@@ -30,6 +31,10 @@ async def measure(dut: Any, number: int) -> None:
     if scenario.case == "lone":
         packets = await Lone(dut, config, scenario).run()
         record = lone_record(config, scenario, packets, LONE_RING_SIZE)
+    elif scenario.of_blk:
+        requests = BlkFlow(dut, config, scenario, options.ring_size)
+        window = await requests.run()
+        record = request_record(config, scenario, window, requests.bed.ring_size)
     else:
         flow = Flow(dut, config, scenario, options.ring_size)
         window = await flow.run()

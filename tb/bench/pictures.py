@@ -189,11 +189,11 @@ def wire(records: Sequence[Record], names: Sequence[str]) -> str:
         for axes, (size, group) in zip(grid[:, 0], groups.items(), strict=True):
             _wire_panel(axes, group)
             axes.set_title(
-                f"frames of {size:,} bytes" if isinstance(size, int) else "frames of random sizes",
+                f"{size:,} bytes" if isinstance(size, int) else "random sizes",
                 fontsize=10,
                 loc="left",
             )
-        grid[-1, 0].set_xlabel("bytes on the wire per frame, whole TLPs")
+        grid[-1, 0].set_xlabel("bytes on the wire per frame or request, whole TLPs")
         for kind in kinds([one for group in groups.values() for one, _ in group]):
             grid[0, 0].bar(0, 0, color=KINDS[kind], label=KIND_NAMES.get(kind, kind))
         grid[0, 0].plot([], [], color=INK, linewidth=1.5, label="sum by the wire model")

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bench.blk_ring import BATCH as REQUESTS
+from bench.blk_ring import IN_FLIGHT
 from bench.fast_chains import Framing
 from bench.flow import Window
 from bench.lone import LonePacket, hop_table
-from bench.scenario import BATCH, HOST_READ_NS, Scenario
+from bench.scenario import BATCH, HOST_READ_NS, Scenario, blk_shape
 from demo.ceiling import BATCH as FETCH_BATCH
 from demo.ceiling import link_gbps, raw_gbps
 from lib.pcie.monitor import DOWN, UP
 from virtio_model.spec.net import HEADER_SIZE
 from virtio_model.wire import Load, mixed_bytes_per_frame
+from virtio_model.wire_blk import blk_bytes_per_request
 from virtio_rtl.config import DeviceConfig
 
-__all__ = ["flow_record", "lone_record", "packet_pieces"]
+__all__ = ["flow_record", "lone_record", "packet_pieces", "request_record"]
 
 
 def packet_pieces(framing: Framing) -> tuple[int, ...]:
@@ -70,12 +73,38 @@ def flow_record(
 ) -> dict[str, Any]:
     """Return the record of a flood. For both ways, rates and bytes are per pair of frames, one
     each way; the slower way counts."""
-    frames = min(window.frames.values())
-    mpps = frames / window.time_ns * 1e3
-    load = wire_load(scenario, framings)
-    limit = link_gbps(config) * 1e3 / 8 / max(load)
     drawn = framings[scenario.direction] if scenario.case == "framing" else []
     return _head(config, scenario, ring_size) | {
+        **_rates(config, window, wire_load(scenario, framings)),
+        "batch": BATCH,
+        "drawn": [packet_pieces(framing) for framing in drawn],
+    }
+
+
+def request_record(
+    config: DeviceConfig, scenario: Scenario, window: Window, ring_size: int
+) -> dict[str, Any]:
+    """Return the record of a block device's flood; rates and bytes are per request."""
+    load = blk_bytes_per_request(
+        "read" if scenario.direction == "read" else "write",
+        blk_shape(scenario),
+        scenario.ring,
+        batch=FETCH_BATCH,
+        chunk=scenario.piece,
+    )
+    return _head(config, scenario, ring_size) | {
+        **_rates(config, window, load),
+        "batch": REQUESTS,
+        "in_flight": IN_FLIGHT,
+    }
+
+
+def _rates(config: DeviceConfig, window: Window, load: Load) -> dict[str, Any]:
+    """Return what a window has shown, and what the wire model expects."""
+    frames = min(window.frames.values())
+    mpps = frames / window.time_ns * 1e3
+    limit = link_gbps(config) * 1e3 / 8 / max(load)
+    return {
         "mpps": round(mpps, 4),
         "ceiling_mpps": round(limit, 4),
         "ideal_mpps": None,
@@ -90,13 +119,11 @@ def flow_record(
         "gbps_down": round(window.gbps_down, 3),
         "frames": window.frames,
         "window_ns": round(window.time_ns, 1),
-        "batch": BATCH,
         "doorbells": window.doorbells,
         "peak_reads_in_flight": window.peak_reads,
         "split_up": window.split[UP],
         "split_down": window.split[DOWN],
         "occupancy": window.occupancy,
-        "drawn": [packet_pieces(framing) for framing in drawn],
     }
 
 

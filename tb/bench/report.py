@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from bench import pictures, pictures_time
 from bench.bottleneck import bottleneck, hop_times
 from bench.report_synthesis import Synthesis, absent, load_synthesis, synthesis_part
+from bench.table import rate
 from bench.targets import (
     Record,
     above_ideal,
@@ -106,7 +107,7 @@ def _summary(records: Sequence[Record]) -> str:
 def _order(record: Record) -> tuple[Any, ...]:
     """By configuration (net-x8 before net-x16), ring, case, frame size, direction."""
     config, case, direction, size, ring = key(record)
-    cases = ("flood", "pieces64", "pairs128", "framing", "lone")
+    cases = ("flood", "pieces64", "pairs128", "framing", "lone", "chain", "indirect")
     return (
         [int(part) if part.isdigit() else 0 for part in re.split(r"(\d+)", config)],
         config,
@@ -114,7 +115,7 @@ def _order(record: Record) -> tuple[Any, ...]:
         cases.index(case) if case in cases else len(cases),
         case,
         size if isinstance(size, int) else 0,
-        ["transmit", "receive", "both"].index(direction),
+        ["transmit", "receive", "both", "read", "write"].index(direction),
     )
 
 
@@ -159,17 +160,15 @@ _RATE_HEAD = ("Mpps", "ceiling", "ideal", "of ceiling", "of ideal")
 
 def _rate_cells(record: Record) -> tuple[str, ...]:
     """Return rate, ceiling and ideal in Mpps, and the shares; empty where a figure is missing."""
-    forms = {
-        "mpps": "{:.2f}",
-        "ceiling_mpps": "{:.2f}",
-        "ideal_mpps": "{:.2f}",
-        "ratio": "{:.1%}",
-        "ratio_of_ideal": "{:.1%}",
+    forms: dict[str, Callable[[Any], str]] = {
+        "mpps": rate,
+        "ceiling_mpps": rate,
+        "ideal_mpps": rate,
+        "ratio": "{:.1%}".format,
+        "ratio_of_ideal": "{:.1%}".format,
     }
     values = {name: record.get(name) for name in forms}
-    return tuple(
-        "" if values[name] is None else form.format(values[name]) for name, form in forms.items()
-    )
+    return tuple("" if values[name] is None else form(values[name]) for name, form in forms.items())
 
 
 def _groups(records: Iterable[Record]) -> list[tuple[str, str]]:
@@ -227,7 +226,7 @@ def _wire_rows(records: Sequence[Record], found: Sequence[str]) -> list[tuple[st
 def _short(record: Record) -> str:
     """Return a case's name where configuration and frame size stand nearby."""
     case, direction = key(record)[1:3]
-    special = {"flood": "", "pieces64": ", 64-byte pieces", "pairs128": ", many pairs"}
+    special = {"flood": "", "chain": "", "pieces64": ", 64-byte pieces", "pairs128": ", many pairs"}
     return direction + special.get(case, f", {case}")
 
 

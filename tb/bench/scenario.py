@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from demo.ceiling import CHUNK, Direction
+from demo.ceiling import CHUNK
+from demo.ceiling import Direction as NetDirection
+from virtio_model.spec.blk import SECTOR_SIZE
 from virtio_model.wire import Ring
+from virtio_model.wire_blk import BlkShape
 from virtio_rtl.config import DeviceConfig
 
-Case = Literal["flood", "pieces64", "framing", "pairs128", "lone"]
+Direction = NetDirection | Literal["read", "write"]
+Case = Literal["flood", "pieces64", "framing", "pairs128", "lone", "chain", "indirect"]
 
 BATCH = 32
 """Frames per doorbell."""
@@ -24,6 +28,11 @@ MANY_RING_SIZE = 64
 HOST_READ_NS = 600.0
 
 DIRECTIONS: tuple[Direction, ...] = ("transmit", "receive", "both")
+
+BLK_DIRECTIONS: tuple[Direction, ...] = ("read", "write")
+
+BLK_SIZES = (512, 4096, 65536)
+"""Bytes of data of a block request."""
 
 SMALL, LARGE = (64, 60), (1500, 1500)
 """The customary sizes, and what goes through the port: 64 counts the FCS, 1500 does not."""
@@ -41,6 +50,9 @@ class Scenario:
     frame_bytes: the customary name, 64 with FCS or 1500 without; `length` goes through the port
     (0: lengths are drawn). warm_up, window: frames. piece: bytes of a completion. ring: the
     virtqueues' format.
+
+    Of a block device: requests are what frames are elsewhere, and both sizes are those of the data.
+    case: a request is a "chain" of the ring, or "indirect", a table of its own.
     """
 
     direction: Direction
@@ -58,6 +70,11 @@ class Scenario:
         extra = "" if self.case == "flood" else f", {self.case}"
         extra += "" if self.ring == "packed" else f", {self.ring}"
         return f"{self.direction}, {self.frame_bytes} bytes{extra}"
+
+    @property
+    def of_blk(self) -> bool:
+        """Whether it is one of a block device."""
+        return self.direction in BLK_DIRECTIONS
 
     @property
     def cost(self) -> float:
@@ -86,6 +103,8 @@ def scenarios(config: DeviceConfig, quick: bool) -> list[Scenario]:
 
     The sweep over frame sizes is the packed ring's alone.
     """
+    if config.device == "blk":
+        return _blk(config, quick)
     found: list[Scenario] = []
     for ring in ("packed", "split"):
         if ring in config.rings:
@@ -111,3 +130,32 @@ def _one_ring(config: DeviceConfig, quick: bool, sweep: bool) -> list[Scenario]:
         found.append(Scenario(way, FRAMING_BYTES, 0, 256, 256 if quick else 1024, "framing"))
         found.append(Scenario(way, *SMALL, 2, 16 if quick else 64, "lone"))
     return found
+
+
+def blk_shape(scenario: Scenario) -> BlkShape:
+    """Return how the requests of a block device are laid out."""
+    return BlkShape(scenario.length, indirect=scenario.case == "indirect")
+
+
+def _blk(config: DeviceConfig, quick: bool) -> list[Scenario]:
+    """Return reads and writes; before either, requests of the same size fill the disk."""
+    if quick:
+        return [_requests(config, way, 512, 512, "chain", "packed") for way in BLK_DIRECTIONS]
+    cases: tuple[Case, ...] = ("chain", "indirect")
+    rings: tuple[Ring, ...] = ("packed", "split")
+    return [
+        _requests(config, way, size, window, case, ring)
+        for ring in rings
+        if ring in config.rings
+        for case in cases
+        for size, window in zip(BLK_SIZES, (2048, 512, 96), strict=True)
+        for way in BLK_DIRECTIONS
+    ]
+
+
+def _requests(
+    config: DeviceConfig, way: Direction, size: int, window: int, case: Case, ring: Ring
+) -> Scenario:
+    fill = config.blk.capacity_sectors * SECTOR_SIZE // size
+    warm_up = fill + min(256, max(window // 2, 64))
+    return Scenario(way, size, size, warm_up, window, case, ring=ring)

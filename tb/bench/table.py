@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bench.targets import judge
 
-__all__ = ["tables"]
+__all__ = ["rate", "tables"]
 
 Record = dict[str, Any]
 
@@ -20,7 +20,8 @@ _CAPTION = (
     "ceiling is the wire model's and allows for ACK, flow control and SKP in the worst case; this "
     "link has no SKP, and ACKs only as traffic demands, so a share may pass 100%. Ideal: share of "
     "what an endpoint that sends the least TLPs reaches on this link. Cycles: of the device's "
-    "clock, per frame; for lone packets, added between doorbell and interrupt TLP."
+    "clock, per frame; for lone packets, added between doorbell and interrupt TLP. Of a block "
+    "device, requests are what frames are elsewhere."
 )
 _COLUMNS = ("Mpps", "ceiling", "share", "ideal", "cycles", "bytes up", "bytes down")
 
@@ -37,10 +38,14 @@ def tables(records: Sequence[Record]) -> list[Table]:
 
 def _table(mine: Sequence[Record], records: Sequence[Record]) -> Table:
     first = mine[0]
-    pairs = first["queue_pairs"]
+    if in_flight := first.get("in_flight"):
+        load = f"{in_flight} requests in flight"
+    else:
+        pairs = first["queue_pairs"]
+        load = f"{pairs} queue pair{'s' * (pairs > 1)}"
     made = Table(
         box=SIMPLE_HEAD,
-        title=f"{first['config']}, {first['ring']} ring, {pairs} queue pair{'s' * (pairs > 1)}, "
+        title=f"{first['config']}, {first['ring']} ring, {load}, "
         f"host reads {first['host_read_ns']:.0f} ns, link {first['link_gbps']:.1f} Gb/s, "
         f"seed {first['seed']}",
     )
@@ -68,14 +73,19 @@ def _row(record: Record, records: Sequence[Record]) -> list[str]:
     ]
 
 
+def rate(millions: float) -> str:
+    """Return millions a second as text: a large request takes long."""
+    return f"{millions:.2f}" if millions >= 1 else f"{millions:.4f}"
+
+
 def _figures(record: Record) -> list[str]:
     if record["mpps"] is None:
         cycles = record["added_cycles"]
         return ["", "", "", "", f"{min(cycles)} to {max(cycles)}", "", ""]
     ideal = record["ratio_of_ideal"]
     return [
-        f"{record['mpps']:.2f}",
-        f"{record['ceiling_mpps']:.2f}",
+        rate(record["mpps"]),
+        rate(record["ceiling_mpps"]),
         f"{record['ratio']:.0%}",
         "" if ideal is None else f"{ideal:.0%}",
         f"{record['cycles_per_frame']:.2f}",

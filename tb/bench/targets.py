@@ -91,6 +91,10 @@ def _targets() -> Iterable[Target]:
         yield Target("net-x16", "flood", way, 1500, of_ceiling, 0.95)
     for way in each_way:
         yield Target("net-x16", "framing", way, RANDOM, of_ceiling, 0.80)
+    for case in ("chain", "indirect"):
+        for size, share in ((512, 0.85), (4096, 0.95), (65536, 0.95)):
+            for way in ("read", "write"):
+                yield Target("blk-x8", case, way, size, of_ceiling, share)
 
 
 TARGETS = tuple(replace(one, ring=ring) for ring in ("packed", "split") for one in _targets())
@@ -126,6 +130,8 @@ def title(record: Record) -> str:
         "pairs128": f", {record.get('queue_pairs', 128)} queue pairs",
         "lone": ", one buffer at a time",
         "framing": ", random framing",
+        "chain": "",
+        "indirect": ", indirect",
     }.get(case, f", {case}")
     format_ = "" if ring == "packed" else f", {ring} ring"
     return f"{config}, {way}, {size}{special}{format_}"

@@ -63,16 +63,13 @@ class Host:
         )
         self.endpoint.connect(self.root.make_port())
         self.ranges = AddressRanges()
+        self.access: PciAccess
         self.pci: VirtioPciDriver
 
     async def start(self, ring: str = "packed") -> None:
         """Reset, train, enumerate, negotiate a ring format, program MSI-X."""
-        await reset(self.dut, 8)
-        while not self.endpoint.port.up:
-            await Timer(10, "ns")
-        await Timer(_SETTLE_NS, "ns")
-        access = PciAccess(self.root, await self.root.bring_up())
-        self.pci = pci = VirtioPciDriver(access, dependencies=net.DEPENDENCIES)
+        await self.link_up()
+        self.pci = pci = VirtioPciDriver(self.access, dependencies=net.DEPENDENCIES)
         await pci.discover()
         self.features = await pci.start(wanted_features(ring))
         fields = [field for field in net.CONFIG if field.name == "mac"]
@@ -81,6 +78,14 @@ class Host:
         for queue, vector in VECTOR.items():
             await pci.set_vector(vector, MESSAGE_ADDRESS, queue)
         self.ranges.add("interrupt", MESSAGE_ADDRESS, MESSAGE_ADDRESS + 4)
+
+    async def link_up(self) -> None:
+        """Reset, train, enumerate; from then on there is `access`."""
+        await reset(self.dut, 8)
+        while not self.endpoint.port.up:
+            await Timer(10, "ns")
+        await Timer(_SETTLE_NS, "ns")
+        self.access = PciAccess(self.root, await self.root.bring_up())
 
     async def setup_queue(self, index: int, queue: Any) -> None:
         """Hand a virtqueue to the device, and name its areas for the wire account.
