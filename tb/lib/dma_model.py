@@ -66,6 +66,10 @@ class ReadClientModel:
 
     Memory is sampled at a random moment between request and answer, each request on its own, so
     that what is read need not be newer than what an earlier request has read.
+
+    depth: requests that are taken before the bytes of the oldest are, as many as it will be of a
+    read engine; these come as soon as there is a beat of them, also of a group that has not ended.
+    None: any number, and groups come whole.
     """
 
     def __init__(
@@ -78,10 +82,13 @@ class ReadClientModel:
         *,
         latency: tuple[int, int] = (20, 60),
         stall: float = 0.0,
+        depth: int | None = None,
     ) -> None:
         self.dut = dut
         self.memory = memory
         self.width = width
+        self.depth = depth
+        self._stall = stall
         self.latency = latency
         self.requests = 0
         self.fail: Any = None
@@ -100,8 +107,13 @@ class ReadClientModel:
             answer: dict[str, Any] = {"last": request["last"]}
             ready = Event()
             self._pending.append((ready, answer))
+            self._limit()
             self._arrived.set()
             cocotb.start_soon(self._sample(request, answer, ready))
+
+    def _limit(self) -> None:
+        full = self.depth is not None and len(self._pending) >= self.depth
+        self._sink.stall = 1.0 if full else self._stall
 
     async def _sample(self, request: Any, answer: dict[str, Any], ready: Event) -> None:
         delay = random.randint(*self.latency)
@@ -123,10 +135,19 @@ class ReadClientModel:
             while not self._pending:
                 self._arrived.clear()
                 await self._arrived.wait()
-            ready, answer = self._pending.popleft()
+            ready, answer = self._pending[0]
             await ready.wait()
             data += answer["data"]
             error |= answer["error"]
+            if self.depth is not None and not answer["last"]:
+                # The last byte stays: the last beat needs one.
+                whole = max(len(data) - 1, 0) // (self.width // 8) * (self.width // 8)
+                beats = packet_beats(data[:whole], self.width, error=error, early=True)
+                self._source.queue([beat | {"last": 0} for beat in beats])
+                data = data[whole:]
+                await self._source.idle()
+            self._pending.popleft()
+            self._limit()
             if answer["last"]:
                 self._source.queue(packet_beats(data, self.width, error=error, early=True))
                 data, error = b"", False

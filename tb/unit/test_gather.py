@@ -23,7 +23,14 @@ POISON = 0xBAD << 40  # reads from here on fail
 class Rig:
     """Gather between a walker that never runs dry and memory."""
 
-    def __init__(self, dut: Any, *, stall: float, latency: tuple[int, int] = (1, 30)):
+    def __init__(
+        self,
+        dut: Any,
+        *,
+        stall: float,
+        latency: tuple[int, int] = (1, 30),
+        depth: int | None = None,
+    ):
         width = params().width
         start_clock(dut)
         self.dut = dut
@@ -31,7 +38,7 @@ class Rig:
         self.segments = StreamSource(dut, "segment", Segment, stall=stall)
         self.buffers = StreamSource(dut, "buffer", Buffer, stall=stall)
         self.reads = ReadClientModel(
-            dut, "request", "packet", self.memory, width, latency=latency, stall=stall
+            dut, "request", "packet", self.memory, width, latency=latency, stall=stall, depth=depth
         )
         self.reads.fail = lambda address: address >= POISON
         self.readable = StreamSink(
@@ -119,6 +126,22 @@ async def gathers_random_buffers(dut: Any) -> None:
     buffers = [
         (random_segments(params().max_bytes), int(random.random() < 0.1)) for _ in range(150)
     ]
+    rig.put(buffers)
+    await rig.check(buffers)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def more_segments_than_reads_wait(dut: Any) -> None:
+    """The packet of a buffer moves on while segments of it are still to come."""
+    rig = Rig(dut, stall=0.1, depth=random.choice([1, 4, 16]))
+    await reset(dut)
+    count = min(params().max_bytes // 16, 80)
+    buffers = [
+        ([(64 * place, random.randint(1, 16), 0) for place in range(count)] + [(0, 1, 1)], 0),
+        ([(5, 9, 0)], 0),
+        ([(0, 4, 1)], 0),
+        ([(64 * place, 16, 0) for place in range(count)], 0),
+    ] * 2
     rig.put(buffers)
     await rig.check(buffers)
 

@@ -58,7 +58,9 @@ class Gather(wiring.Component):
     A buffer without readable bytes makes no packet and is completed at once. Writable segments
     are ignored here. One segment a cycle, and one cycle more for a buffer of several; one cycle
     from a segment to its request. The payload passes without delay, to a device whose ``ready``
-    is shallow; one cycle from its last beat to the completion.
+    is shallow; one cycle from its last beat to the completion. All beats but the last pass before
+    the buffer's last segment is here: a buffer may have more segments than reads wait for each
+    other.
     """
 
     def __init__(self, width: int, max_bytes: int, in_flight: int = 256, *, dest_bits: int = 0):
@@ -88,15 +90,17 @@ class Gather(wiring.Component):
         wiring.connect(m, completions.output, wiring.flipped(self.completion))
         m.submodules.chunks = chunks = RequestChunks(ReadRequest, self.length_bits, waiting=4)
         wiring.connect(m, chunks.request, wiring.flipped(self.request))
-        open_ = self._request(m, records.input, chunks.piece)
-        self._deliver(m, records.output, completions.input)
+        open_, queue = self._request(m, records.input, chunks.piece)
+        # A packet that comes while there is no record belongs to the buffer that is open.
+        self._deliver(m, records.output, completions.input, records.level == 0, queue)
         m.d.comb += self.idle.eq(~records.output.valid & ~completions.output.valid & ~open_)
         return m
 
-    def _request(self, m: Module, record, piece) -> Signal:
+    def _request(self, m: Module, record, piece) -> tuple[Signal, Signal]:
         """Segments to pieces, one behind within a buffer, since the last one must be marked.
 
-        Returns whether a buffer's first segments were taken, and its last was not.
+        Returns whether a buffer's first segments were taken and its last was not, and then its
+        virtqueue.
         """
         segment = self.segment.payload
         buffer = self.buffer.payload
@@ -108,6 +112,7 @@ class Gather(wiring.Component):
         begun = Signal()  # the buffer has readable bytes
         cut = Signal()
         open_ = Signal()
+        queue = Signal(16)
 
         exceeds = Signal()
         take = Signal(self.length_bits)
@@ -149,7 +154,7 @@ class Gather(wiring.Component):
             m.d.sync += pending.eq(0)
         m.d.sync += self.dropped.eq(consume & segment.last & too_long & ~buffer.error)
         with m.If(consume):
-            m.d.sync += open_.eq(~segment.last)
+            m.d.sync += [open_.eq(~segment.last), queue.eq(segment.queue)]
             with m.If(some & ~segment.last):
                 m.d.sync += [
                     pending.eq(1),
@@ -162,9 +167,9 @@ class Gather(wiring.Component):
                 m.d.sync += [begun.eq(begun | some), cut.eq(too_long)]
                 with m.If(~segment.writable):
                     m.d.sync += left.eq(left - take)
-        return open_
+        return open_, queue
 
-    def _deliver(self, m: Module, record, completion) -> None:
+    def _deliver(self, m: Module, record, completion, open_, open_queue) -> None:
         """Packets to the device; the last beat completes the buffer."""
         packet = self.packet.payload
         finish = Signal()
@@ -179,7 +184,8 @@ class Gather(wiring.Component):
             completion.payload.error.eq(record.payload.bad),
         ]
         if self.dest_bits:
-            m.d.comb += self.readable.payload.dest.eq(record.payload.queue >> 1)
+            queue = Mux(record.valid, record.payload.queue, open_queue)
+            m.d.comb += self.readable.payload.dest.eq(queue >> 1)
         with m.If(record.valid & record.payload.empty):
             m.d.comb += finish.eq(completion.ready)
         with m.Elif(record.valid):
@@ -189,6 +195,11 @@ class Gather(wiring.Component):
                 self.readable.valid.eq(self.packet.valid & go),
                 self.packet.ready.eq(self.readable.ready & go),
                 finish.eq(self.packet.valid & self.packet.ready & packet.last),
+            ]
+        with m.Elif(open_ & ~packet.last):
+            m.d.comb += [
+                self.readable.valid.eq(self.packet.valid),
+                self.packet.ready.eq(self.readable.ready),
             ]
         m.d.comb += [record.ready.eq(finish), completion.valid.eq(finish)]
         m.d.sync += self.failed.eq(
