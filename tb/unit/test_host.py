@@ -11,11 +11,12 @@ import pytest
 from cocotb.triggers import Timer
 from cocotb.utils import get_sim_time
 
+from lib.pcie.access import PciAccess
 from lib.pcie.latency import ReadLatency
 from lib.pcie.monitor import DOWN, UP
 from lib.pcie.packet import MEM_READ, MEM_WRITE, Packet
 from lib.pcie.selftest import BASE, SIZE, PortsDut, bench
-from lib.sim import simulate
+from lib.sim import params, simulate
 from virtio_rtl.types.tlp import (
     CompletionStatus,
     TLPType,
@@ -258,6 +259,36 @@ async def interrupts(dut: Any) -> None:
     await Timer(200, "ns")
     assert b.host.messages[0].message_code == 0x30
     b.host.check()
+
+
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def accesses_while_the_device_reads(dut: Any) -> None:
+    """Completions without end keep nobody from the device: an access waits its turn at most."""
+    b = await bench(dut)
+    access = PciAccess(b.host, await b.host.bring_up())
+    asked, stop = 0, False
+    in_flight, busy_gbps = {64: (16, 12), 512: (48, 50)}[params().width]
+
+    async def read_on() -> None:
+        nonlocal asked
+        while not stop:
+            while asked - len(b.device.completions) // 2 < in_flight:  # two completions a read
+                b.device.read(BASE + 512 * (asked % 64), 512, asked % 64)
+                asked += 1
+            await Timer(50, "ns")
+
+    reading = cocotb.start_soon(read_on())
+    await Timer(4, "us")
+    busy = b.host.monitor.snapshot()
+    for index in range(20):
+        start = get_sim_time("ns")
+        await access.bar_write(0, 4 * index, 0x1000 + index, 4)
+        assert await access.bar_read(0, 4 * index, 4) == 0x1000 + index
+        assert get_sim_time("ns") - start < 6000  # the reads in flight take 4 µs
+    assert (b.host.monitor.snapshot() - busy).gbps(DOWN) > busy_gbps, "the link was not busy"
+    stop = True
+    await reading
+    await b.device.answers(2 * asked)
 
 
 @pytest.mark.parametrize("width", [64, 512])

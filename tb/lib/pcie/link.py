@@ -25,6 +25,14 @@ from lib.pcie.tlp_codec import packet_of, tlp_of
 _SLOW_SENDER_BACKLOG = 8
 
 
+def _ahead(ends: deque[float]) -> int:
+    """Drop the times that are over; how many are left."""
+    now = get_sim_time()
+    while ends and ends[0] <= now:
+        ends.popleft()
+    return len(ends)
+
+
 class LinkPort(SimPort):
     """Sends and receives `Packet`s; talks to a plain `SimPort`, too.
 
@@ -48,6 +56,7 @@ class LinkPort(SimPort):
         self.monitor: Any = None
         self._pending: deque[Packet] = deque()
         self._ends: deque[float] = deque()  # when each TLP that was handed over leaves the wire
+        self._request_ends: deque[float] = deque()  # the same of those that are requests
         self._flying: deque[tuple[float, Packet]] = deque()
         self._wire_free = 0.0
         self._launched = Event()
@@ -65,10 +74,12 @@ class LinkPort(SimPort):
 
     def backlog(self) -> int:
         """Return how many TLPs wait for credits or for the wire, the one on it included."""
-        ends, now = self._ends, get_sim_time()
-        while ends and ends[0] <= now:
-            ends.popleft()
-        return len(self._pending) + len(ends)
+        return len(self._pending) + _ahead(self._ends)
+
+    def requests_waiting(self) -> int:
+        """Return how many of them are no completions."""
+        waiting = sum(packet.fc_type is not FcType.CPL for packet in self._pending)
+        return waiting + _ahead(self._request_ends)
 
     async def send(self, tlp: Any) -> None:
         """Send from cocotbext-pcie's side: a `Tlp`, one that waits for room."""
@@ -107,6 +118,8 @@ class LinkPort(SimPort):
         end = start + packet.wire_size * self.symbol_period * self.time_scale
         self._wire_free = end
         self._ends.append(end)
+        if packet.fc_type is not FcType.CPL:
+            self._request_ends.append(end)
         self._flying.append((end + self.link_delay_steps, packet))
         self._launched.set()
 
