@@ -152,7 +152,8 @@ def config_rows(config: Mapping[str, Any], link: str) -> list[tuple[str, str]]:
     """Return a configuration in words, for the last table."""
     rows = [("link", link)] if {"generation", "lanes"} <= config.keys() else []
     for name, value in config.items():
-        if name not in _SAID_ELSEWHERE:
+        # What is nested belongs to another device type.
+        if name not in _SAID_ELSEWHERE and not isinstance(value, dict):
             title, unit = _FIELDS.get(name, (name.replace("_", " "), ""))
             number = isinstance(value, int | float)
             rows.append(
