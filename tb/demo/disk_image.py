@@ -105,7 +105,8 @@ def check_file_system(image: DiskImage, read_back: Path) -> Check | None:
             [program, "-fn", str(path)], capture_output=True, text=True, check=False
         )
         lines = [line for line in done.stdout.splitlines() if line.strip()]
-        return done.returncode, (lines or done.stderr.splitlines() or ["no output"])[-1]
+        last = (lines or done.stderr.splitlines() or ["no output"])[-1]
+        return done.returncode, last.removeprefix(f"{path}: ")
 
     status, summary = check(read_back)
     if status == 0:

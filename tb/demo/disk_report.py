@@ -28,28 +28,18 @@ _ROWS: tuple[tuple[str, Callable[[Phase, float], str]], ...] = (
     ("bytes", lambda phase, clock: f"{phase.data_bytes:,}"),
     ("simulated time", lambda phase, clock: f"{phase.time_ns / 1e3:,.2f} µs"),
     ("cycles", lambda phase, clock: f"{phase.time_ns * clock / 1e3:,.0f}"),
-    (
-        "data per second",
-        lambda phase, clock: f"{phase.gigabytes:.3f} GB/s" if phase.data_bytes else "",
-    ),
-    (
-        "latency, median / 99%",
-        lambda phase, clock: " / ".join(
-            f"{phase.latency(share) / 1e3:,.2f}" for share in (0.5, 0.99)
-        )
-        + " µs",
-    ),
-    ("TLPs, up / down", lambda phase, clock: f"{phase.tlps_up:,} / {phase.tlps_down:,}"),
-    (
-        "bytes on the wire, up / down",
-        lambda phase, clock: f"{phase.wire_up:,} / {phase.wire_down:,}",
-    ),
-    ("link busy, up / down", lambda phase, clock: f"{phase.busy_up:.0%} / {phase.busy_down:.0%}"),
-    (
-        "doorbells, interrupts",
-        lambda phase, clock: f"{phase.doorbells:,}, {phase.interrupts:,}",
-    ),
-)  # fmt: skip
+    ("data", lambda phase, clock: f"{phase.gigabytes:.3f} GB/s" if phase.data_bytes else ""),
+    ("latency, median", lambda phase, clock: f"{phase.latency(0.5) / 1e3:,.2f} µs"),
+    ("latency, 99%", lambda phase, clock: f"{phase.latency(0.99) / 1e3:,.2f} µs"),
+    ("TLPs up", lambda phase, clock: f"{phase.tlps_up:,}"),
+    ("TLPs down", lambda phase, clock: f"{phase.tlps_down:,}"),
+    ("wire bytes up", lambda phase, clock: f"{phase.wire_up:,}"),
+    ("wire bytes down", lambda phase, clock: f"{phase.wire_down:,}"),
+    ("link busy, up", lambda phase, clock: f"{phase.busy_up:.0%}"),
+    ("link busy, down", lambda phase, clock: f"{phase.busy_down:.0%}"),
+    ("doorbells", lambda phase, clock: f"{phase.doorbells:,}"),
+    ("interrupts", lambda phase, clock: f"{phase.interrupts:,}"),
+)
 _WINDOWS = 80
 
 
@@ -130,8 +120,9 @@ def picture(result: DiskResult) -> str:
                 label=phase.name,
             )
         latency.set_ylabel("latency, µs")
-        latency.set_ylim(0)
-        latency.legend(loc="lower center", ncols=3, frameon=False, fontsize=8)
+        slowest = max(answer.latency_ns for phase in result.phases for answer in phase.answers)
+        latency.set_ylim(0, 1.35 * slowest / 1e3)
+        latency.legend(loc="upper center", ncols=3, frameon=False, fontsize=8)
         latency.set_xlabel("µs of simulated time")
         latency.xaxis.set_major_formatter("{x:,.0f}")
         for axes in (rate, flight, latency):
