@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from guest.feature_mask import FeatureMask
 from guest.options import RING_FEATURES, ServeOptions
 from guest.rtl_config import TYPES
 from guest.rtl_function import RtlFunction
-from guest.rtl_ports import PORTS, NoPorts
+from guest.rtl_ports import PORTS, Ports
 from guest.server import Server
 from guest.statistics import Statistics
 from lib.sim import params
@@ -45,6 +46,7 @@ def counts_of(function: RtlFunction, server: Server) -> Statistics:
         bar_writes=function.writes,
         config_accesses=function.config_accesses,
         faults=len(function.root.target.unclaimed),
+        given=function.ports.given.hex(),
     )
 
 
@@ -61,13 +63,18 @@ async def serve_guest(dut: Any) -> None:
         socket=Path(given.socket),
         device=given.device,
         features=given.features,
+        queues=given.queues,
+        disk=Path(given.disk) if given.disk else None,
+        mebibytes=given.mebibytes,
+        seed=given.seed,
         own_msix=given.own_msix,
         timeout_s=given.timeout_s,
     )
     config = TYPES[options.device](options)
-    ports = PORTS.get(options.device, NoPorts)(dut, config)
+    ports = PORTS[options.device](dut, config, options) if options.device in PORTS else Ports()
     function = RtlFunction(dut, config, ports=ports)
     await function.bring_up()
+    gc.freeze()  # what is there now stays: let the collector pass it by
     signal.signal(signal.SIGTERM, _stop)
     client = connection.Listener(options.socket).accept(options.timeout_s)
     started, worked = time.monotonic(), time.process_time()

@@ -16,6 +16,7 @@ from guest.connection import ConnectionLost
 from guest.options import ServeOptions
 from guest.rtl_config import TYPES
 from guest.rtl_device import GuestDevice
+from lib.disk import disk_plusargs
 from lib.paths import BUILD
 from lib.sim import SimulationFailed, simulate
 from lib.words import reason
@@ -41,6 +42,10 @@ def serve(options: ServeOptions) -> statistics.Statistics:
         "socket": str(options.socket.resolve()),
         "device": options.device,
         "features": options.features,
+        "queues": options.queues,
+        "disk": str(options.disk.resolve()) if options.disk else "",
+        "mebibytes": options.mebibytes,
+        "seed": options.seed,
         "own_msix": options.own_msix,
         "timeout_s": options.timeout_s,
         "counts": str(counts),
@@ -53,6 +58,7 @@ def serve(options: ServeOptions) -> statistics.Statistics:
                 module="guest.rtl_flow",
                 name=name,
                 params=given,
+                plusargs=disk_plusargs(options.disk) if options.device == "blk" else (),
                 optimise=True,
                 limit_s=_LIMIT_S,
             )

@@ -226,8 +226,14 @@ async def sees_the_configuration_space(dut):
         assert whole[:4] == struct.pack("<HH", 0x1AF4, 0x1041)
         assert not int.from_bytes(whole[0x10:0x18], "little") & ~0xF
         assert capability(client, _MSIX)
+        control = capability(client, _EXPRESS) + 8
+        client.write(Region.CONFIG, control, struct.pack("<H", 0 << 5 | 1 << 12))
 
     await session.serve(scenario)
+    # The host obeys the sizes that the guest has programmed, and holds the device to them.
+    target = function.root.target
+    sizes = (target.max_payload, target.checker.max_payload, target.checker.max_read_request)
+    assert sizes == (128, 128, 256)
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
