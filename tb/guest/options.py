@@ -53,6 +53,8 @@ class ServeOptions:
         entropy: which bytes.
     own_msix
         The guest programs the device's MSI-X table; else an eventfd for each vector.
+    optimise
+        rtl: compile the model for speed, which takes twice as long.
     timeout_s
         How long to wait for the client.
     """
@@ -65,4 +67,5 @@ class ServeOptions:
     mebibytes: int = 64
     seed: int = 1
     own_msix: bool = True
+    optimise: bool = True
     timeout_s: float = 60.0

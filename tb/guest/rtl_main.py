@@ -59,7 +59,7 @@ def serve(options: ServeOptions) -> statistics.Statistics:
                 name=name,
                 params=given,
                 plusargs=disk_plusargs(options.disk) if options.device == "blk" else (),
-                optimise=True,
+                optimise=options.optimise,
                 limit_s=_LIMIT_S,
             )
         return statistics.read(counts)

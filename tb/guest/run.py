@@ -188,6 +188,9 @@ class Run:
         command += ["--model", setting.model, "--msix", setting.msix, "--seed", str(setting.seed)]
         command += ["--features", ",".join(self.case.features)]
         command += ["--statistics", str(self.folder / "statistics.json")]
+        if self.case.steps == ("quick",):
+            # The simulation is short: to compile the model for speed takes longer.
+            command += ["--no-optimise"]
         if self.case.kind == "firmware":
             command += ["--disk", str(self.folder / "disk.img")]
         return command + list(matrix.DEVICES[self.case.device].arguments)

@@ -61,6 +61,7 @@ def main(
     disk: Annotated[Path | None, typer.Option(help="blk: contents at the start.")] = None,
     mebibytes: Annotated[int, typer.Option(min=1, help="blk: capacity.")] = 64,
     seed: Annotated[int, typer.Option(help="entropy: which bytes.")] = 1,
+    optimise: Annotated[bool, typer.Option(help="rtl: compile the model for speed.")] = True,
     statistics: Annotated[Path | None, typer.Option(help="JSON file for the counts.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the guest.")] = 60.0,
 ) -> None:
@@ -77,6 +78,7 @@ def main(
             disk=disk,
             mebibytes=mebibytes,
             seed=seed,
+            optimise=optimise,
             timeout_s=timeout,
         )
         counts = serve(options, model)
