@@ -99,3 +99,21 @@ def record_with_last_segment(m: Module, dut: Any) -> None:
     """`RequestSplit`: `Gather` takes a buffer's last segment only together with its record."""
     ends = taken(dut.readable_segment) & dut.readable_segment.payload.last
     m.d.comb += Assume(implies(ends, dut.readable_buffer.ready))
+
+
+def packets_of_requests(m: Module, dut: Any) -> None:
+    """`Gather`: the read engine answers requests, a packet for each group, and not before."""
+    first = Signal(init=1)
+    begun, whole = Signal(8), Signal(8)  # groups asked for, of which no packet has ended
+    ends = taken(dut.packet) & dut.packet.payload.last
+    asks = taken(dut.request)
+    with m.If(asks):
+        m.d.sync += first.eq(dut.request.payload.last)
+    m.d.sync += [
+        begun.eq(begun + (asks & first) - ends),
+        whole.eq(whole + (asks & dut.request.payload.last) - ends),
+    ]
+    m.d.comb += [
+        Assume(implies(dut.packet.valid, begun.any())),
+        Assume(implies(dut.packet.valid & dut.packet.payload.last, whole.any())),
+    ]
