@@ -202,8 +202,9 @@ def wait_for_pid(path):
 def test_no_process_outlives_the_program(tmp_path, how):
     log = tmp_path / "log"
     code = (
-        "from guest import children; from pathlib import Path; import time; "
-        "children.stop_on_signals(); "
+        "from guest import children; from pathlib import Path; import signal, time; "
+        # A shell starts what runs in the background with Ctrl-C ignored; this is not about that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); children.stop_on_signals(); "
         f"children.Child(['sh', '-c', 'echo $$; exec sleep 60'], Path({str(log)!r})); "
         "time.sleep(60)"
     )

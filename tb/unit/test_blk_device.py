@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 import pytest
-from blk_rig import AXI_CONSTANT, BlkRig, blk_config, header, segment
+from blk_device_rig import AXI_CONSTANT, BlkRig, blk_config, header, segment
 from virtqueue_helper import Moves, Strobes, spread
 
 from lib.sim import simulate
