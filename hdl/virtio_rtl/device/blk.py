@@ -1,7 +1,7 @@
 """The block device. [virtio 1.4 §5.2]"""
 
 from amaranth.hdl import Module, ResetInserter, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from virtio_model.spec import blk as spec
@@ -12,7 +12,7 @@ from ..config import DeviceConfig
 from ..lib.stream import SkidBuffer, StreamFIFO
 from ..regs.maps import Counter
 from ..types.axi4 import AXI4
-from ..types.packet import packet_beat, packet_stream
+from ..types.packet import packet_beat
 from ..types.virtqueue import Reply, Request
 from .blk_axi import BlkAxi
 from .blk_check import BlkCheck
@@ -22,6 +22,7 @@ from .blk_memory import BlkMemory
 from .blk_respond import BlkRespond
 from .blk_segments import BlkSegments
 from .blk_write import BlkWrite
+from .door import request_door
 from .kind import DeviceType, register
 
 __all__ = ["BLK", "BlkDevice"]
@@ -137,11 +138,8 @@ class BlkDevice(wiring.Component):
         self.config = config
         width = config.width
         super().__init__(
-            {
-                "request": In(stream.Signature(Request)),
-                "readable": In(packet_stream(width)),
-                "reply": Out(stream.Signature(Reply)),
-                "writable": Out(packet_stream(width)),
+            request_door(width)
+            | {
                 "accepted": In(64),
                 "engine_reset": In(1),
                 "settings": In(data.StructLayout({"writeback": 8})),
