@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -17,6 +18,7 @@ from guest.boot import Images
 from guest.errors import GuestError
 from guest.results import CaseResult
 from guest.run import Run, Setting
+from lib.locks import file_lock
 from lib.paths import BUILD
 from lib.words import counted
 
@@ -89,13 +91,36 @@ def guest(
             say(screen, case.name)
         return
 
+    try:
+        with file_lock(folder / "lock", wait=False):
+            setting = prepare(cases, screen, folder, model, qemu_program, msix)
+            setting = replace(setting, timeout=timeout, seed=seed)
+            if console:
+                setting = replace(setting, console=lambda line: say(screen, line))
+            say(screen, f"{counted(len(cases), 'guest')}, {model}, QEMU {setting.qemu.text}")
+            # A guest takes one core, a simulation of RTL another; the golden model is mostly idle.
+            results = run_all(cases, setting, screen, jobs or (1 if model == "rtl" else 2))
+            finish(screen, results, setting, folder)
+    except BlockingIOError:
+        fail(f"{folder}: another run is under way there; --folder names another place", 1)
+
+
+def prepare(
+    cases: list[matrix.Case],
+    screen: Console,
+    folder: Path,
+    model: str,
+    qemu_program: str,
+    msix: str,
+) -> Setting:
+    """Find QEMU, and make what the guests boot. Ends the program if that cannot be had."""
+
     def tell(text: str) -> None:
         say(screen, text)
 
     children.stop_on_signals()
     try:
         program = qemu.find(qemu_program, say=tell)
-        way = msix or MSIX[0]
         if not msix and not program.tried:
             tell(f"QEMU {program.text} has not been tried with the device's own MSI-X table")
         images = Images(folder / "initramfs", say=tell)
@@ -104,20 +129,9 @@ def guest(
                 images.get(case.kernel, case.programs)
     except (GuestError, OSError) as error:
         fail(str(error), 1)
-    setting = Setting(
-        model=model,
-        qemu=program,
-        images=images,
-        folder=folder / "runs",
-        msix=way,
-        timeout=timeout,
-        seed=seed,
-        console=tell if console else None,
+    return Setting(
+        model=model, qemu=program, images=images, folder=folder / "runs", msix=msix or MSIX[0]
     )
-    say(screen, f"{counted(len(cases), 'guest')}, {model}, QEMU {program.text}")
-    # A guest takes one core, a simulation of RTL another; the golden model is mostly idle.
-    results = run_all(cases, setting, screen, jobs or (1 if model == "rtl" else 2))
-    finish(screen, results, setting, folder)
 
 
 def run_all(

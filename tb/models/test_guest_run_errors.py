@@ -10,6 +10,7 @@ from guest import apt, cli, packages, qemu
 from guest.apt import Package, PrivateApt
 from guest.errors import GuestError
 from guest.packages import PackageSet
+from lib.locks import file_lock
 
 SET = PackageSet("tool", "trixie", ("tool",), without=("unwanted",))
 
@@ -226,3 +227,15 @@ def test_listing():
         "blk-packed-event-stable-extras",
         "blk-split-event-stable-extras",
     ]
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    arguments = ["--quick", "--folder", str(tmp_path), "--qemu", str(tmp_path / "none")]
+    with file_lock(tmp_path / "lock"):
+        result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"error: {tmp_path}: another run is under way there; --folder names another place\n"
+    )
+    # The other one is over: this one gets on, to what is wrong with itself.
+    assert "no such program" in CliRunner().invoke(cli.app, arguments).stderr

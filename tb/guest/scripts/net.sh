@@ -17,9 +17,16 @@ carrier() {
     [ "$(cat /sys/class/net/eth0/carrier)" = 1 ]
 }
 
-# answered COUNT SIZE: every one of the echo requests.
+# answered COUNT SIZE: echo requests at once, each of which gets its reply. Each is a program of its
+# own: once ping had a reply it waits a second for the others, which is short for a simulation.
 answered() {
-    ping -c "$1" -s "$2" -W 20 -i 0.05 -q $PEER | grep -q ", $1 packets received"
+    local each all= failed=0
+    for each in $(seq "$1"); do
+        ping -c 1 -s "$2" -W 20 -q $PEER >/dev/null 2>&1 &
+        all="$all $!"
+    done
+    for each in $all; do wait "$each" || failed=$((failed + 1)); done
+    [ $failed = 0 ] || { echo "no reply to $failed of $1"; return 1; }
 }
 
 quick() {
@@ -30,21 +37,30 @@ quick() {
 
 work() {
     local size
-    for size in 1 18 64 255 256 511 1000 1472; do
+    for size in 1 18 64 255 256 511 1000 1472 6000; do
         check "net-ping-$size" "5 echo requests" answered 5 $size
     done
-    check net-fragments "5 echo requests of 6,000 bytes, in fragments" answered 5 6000
-    check net-tcp "128 KiB there and back by TCP" tcp_echo 131072
+    check net-fragments "5 echo requests of 6,000 bytes, in fragments" with_mtu 1500 6000
+    check net-tcp "128 KiB there and back by TCP" tcp_echo 8 16384
     check net-statistics "ethtool -S counts doorbells" statistics
-    check net-mtu "MTU 600 and back" mtu
+    check net-mtu "MTU 600 and back" with_mtu 600 1000
     check net-down-up "link down and up" down_up
 }
 
+# tcp_echo COUNT SIZE: connections at once, each with as much as the kernel's buffers hold. With more,
+# nc may wait for room to send while what came back waits for it, and neither gets on.
 tcp_echo() {
-    head -c "$1" /dev/urandom >/tmp/sent
-    # nc ends with the connection: the peer closes it when it has sent all back.
-    timeout 300 nc $PEER 7 </tmp/sent >/tmp/back
-    cmp /tmp/sent /tmp/back
+    local each failed=0
+    for each in $(seq "$1"); do
+        head -c "$2" /dev/urandom >/tmp/sent$each
+        # nc ends with the connection: the peer closes it when it has sent all back.
+        timeout 100 nc $PEER 7 </tmp/sent$each >/tmp/back$each &
+    done
+    wait
+    for each in $(seq "$1"); do
+        cmp /tmp/sent$each /tmp/back$each || failed=1
+    done
+    return $failed
 }
 
 # Doorbells that the driver counts for its queues; each kernel has other names for them.
@@ -62,10 +78,13 @@ statistics() {
     [ "$(cat /sys/class/net/eth0/statistics/rx_errors)" = 0 ] || { echo "receive errors"; return 1; }
 }
 
-mtu() {
-    ip link set eth0 mtu 600 || return 1
-    answered 3 1000 || { ip link set eth0 mtu 1500; return 1; }
-    ip link set eth0 mtu 1500 && answered 3 1400
+# with_mtu MTU SIZE: echo requests in fragments, and one that needs none.
+with_mtu() {
+    local before failed=0
+    before=$(cat /sys/class/net/eth0/mtu)
+    ip link set eth0 mtu "$1" || return 1
+    answered 5 "$2" && answered 3 $(($1 - 100)) || failed=1
+    ip link set eth0 mtu "$before" && answered 3 "$2" && return $failed
 }
 
 down_up() {
