@@ -23,8 +23,9 @@ DEVICES = {
     device.name: device
     for device in (
         DeviceCase("entropy"),
-        # mke2fs discards the disk first, and every sector of it is simulated.
-        DeviceCase("blk", arguments=("--mebibytes", "8")),
+        # mke2fs discards the disk first, and every sector of it is simulated. Linux takes as many
+        # of its queues as there are processors.
+        DeviceCase("blk", arguments=("--mebibytes", "8", "--queues", "2")),
         DeviceCase("net", unit="buffers"),
     )
 }
@@ -63,6 +64,7 @@ class Case:
     """One guest: a device with what it offers, a kernel, and the steps inside.
 
     kind: "linux"; "firmware" for SeaBIOS that boots from the device; "dpdk" for testpmd.
+    processors: of the guest.
     """
 
     device: str
@@ -72,6 +74,7 @@ class Case:
     extras: tuple[str, ...] = ()
     steps: tuple[str, ...] = ("quick",)
     kind: str = "linux"
+    processors: int = 1
 
     @property
     def name(self) -> str:
@@ -81,7 +84,8 @@ class Case:
         if self.kind == "dpdk":
             return f"{self.device}-dpdk-{self.ring}" + ("-extras" if self.extras else "")
         parts = [self.device, self.ring, "event" if self.event_idx else "flags", self.kernel]
-        return "-".join(parts + (["extras"] if self.extras else []))
+        parts += ["extras"] if self.extras else []
+        return "-".join(parts + ([f"{self.processors}cpu"] if self.processors > 1 else []))
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -133,6 +137,7 @@ def full(devices: tuple[str, ...]) -> list[Case]:
         for event_idx, extras in ((True, ()), (False, ()), (True, tuple(EXTRAS)))
     ]
     if "blk" in devices:
+        cases += [replace(case, processors=2) for case in cases if _is_widest(case)]
         # Firmware takes split rings even where packed is offered.
         cases.append(Case("blk", "packed", True, "", steps=(), kind="firmware"))
     if "net" in devices:
@@ -143,6 +148,11 @@ def full(devices: tuple[str, ...]) -> list[Case]:
                     Case("net", ring, False, QUICK_KERNEL, offered, ("work",), kind="dpdk")
                 )
     return cases
+
+
+def _is_widest(case: Case) -> bool:
+    """Whether to try a case with a queue for each of two processors as well."""
+    return case.device == "blk" and case.kernel == "backports" and bool(case.extras)
 
 
 def select(devices: tuple[str, ...], only_quick: bool, pattern: str = "") -> list[Case]:

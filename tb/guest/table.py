@@ -20,7 +20,7 @@ SHORT = {"NOTIFICATION_DATA": "data", "IN_ORDER": "order", "RING_RESET": "reset"
 LEGEND = (
     "events: how each side says when it wants to hear from the other; "
     "also: NOTIFICATION_DATA (data), IN_ORDER (order), RING_RESET (reset) where the kernel took "
-    "them; "
+    "them; a processor for each of two virtqueues (2cpu); "
     "verified: seconds from QEMU's start to the first data seen to be right."
 )
 WIDTH = 140
@@ -37,7 +37,7 @@ def row(result: CaseResult) -> tuple[str, ...]:
         case.ring if case.kind != "firmware" else "split",
         interrupts if case.kind == "linux" else "polled",
         kernel(result),
-        " ".join(SHORT[name] for name in result.features if name in SHORT),
+        " ".join(also(result)),
         f"{good}/{len(result.checks)}" + ("" if not result.error else " *"),
         f"{result.verified_seconds:.1f}" if result.verified_seconds else "",
         f"{counts.simulated_ns / 1000:,.0f}" if counts.simulated_ns else "",
@@ -47,6 +47,13 @@ def row(result: CaseResult) -> tuple[str, ...]:
         f"{sum(counts.tlps.values()):,}" if counts.tlps else "",
         f"{result.seconds:.1f}",
     )
+
+
+def also(result: CaseResult) -> list[str]:
+    """Return what is special about a case, in short words."""
+    words = [SHORT[name] for name in result.features if name in SHORT]
+    processors = result.case.processors
+    return words + ([f"{processors}cpu"] if processors > 1 else [])
 
 
 def kernel(result: CaseResult) -> str:

@@ -33,6 +33,16 @@ def test_full_crosses_device_ring_events_and_kernel():
     assert all({"quick", "work", "life"} <= set(case.steps) for case in cases)
 
 
+def test_a_disk_with_a_virtqueue_for_each_processor():
+    cases = [case for case in matrix.full(DEVICES) if case.processors > 1]
+    assert {(case.device, case.ring, case.processors) for case in cases} == {
+        ("blk", "packed", 2),
+        ("blk", "split", 2),
+    }
+    assert "--queues 2" in " ".join(matrix.DEVICES["blk"].arguments)
+    assert {"work", "life"} <= set(cases[0].steps)
+
+
 def test_names_are_unique_and_fit_for_files():
     names = [case.name for case in matrix.full(DEVICES)]
     assert len(set(names)) == len(names)

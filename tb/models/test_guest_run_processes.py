@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,9 @@ def test_commands_say_what_the_case_is(tmp_path):
     assert "guest.device=net guest.run=quick,work" in qemu
     assert '"x-msg-timeout":600000' in qemu
     assert "bootindex" not in qemu
+    assert "-smp 1 " in qemu
+    run = Run(replace(case, processors=2), setting)
+    assert "-smp 2 " in " ".join(run._qemu_command(tmp_path / "s"))
     firmware = next(case for case in matrix.full(("blk",)) if case.kind == "firmware")
     run = Run(firmware, setting)
     assert "bootindex" in " ".join(run._qemu_command(tmp_path / "s"))
