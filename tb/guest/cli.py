@@ -25,6 +25,8 @@ from lib.words import counted
 FOLDER = BUILD / "guest"
 MODELS = ("rtl", "golden")
 MSIX = ("table", "eventfd")
+JOBS = 2
+"""Guests at a time: a guest and its device mostly wait for each other, so a pair takes one core."""
 
 app = typer.Typer(add_completion=False)
 
@@ -65,7 +67,7 @@ def guest(
     ] = "",
     msix: Annotated[str, typer.Option(help="Interrupts by the device's table, or eventfd.")] = "",
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for one guest.")] = 900.0,
-    jobs: Annotated[int, typer.Option(min=0, help="Guests at a time.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Guests at a time.")] = JOBS,
     seed: Annotated[int, typer.Option(min=0, help="What random sources start from.")] = 1,
     folder: Annotated[Path, typer.Option(help="Where consoles and the report go.")] = FOLDER,
     listing: Annotated[bool, typer.Option("--list", help="Say the cases, run none.")] = False,
@@ -98,8 +100,7 @@ def guest(
             if console:
                 setting = replace(setting, console=lambda line: say(screen, line))
             say(screen, f"{counted(len(cases), 'guest')}, {model}, QEMU {setting.qemu.text}")
-            # A guest takes one core, a simulation of RTL another; the golden model is mostly idle.
-            results = run_all(cases, setting, screen, jobs or (1 if model == "rtl" else 2))
+            results = run_all(cases, setting, screen, jobs)
             finish(screen, results, setting, folder)
     except BlockingIOError:
         fail(f"{folder}: another run is under way there; --folder names another place", 1)

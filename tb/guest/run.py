@@ -21,8 +21,8 @@ from guest.results import PANIC, CaseResult, Transcript, judge
 from guest.tail import Tail, last_lines
 
 _POLL_S = 0.1
-_SERVER_START_S = 300
-"""Building a model of the RTL may come before the server listens."""
+_SERVER_START_S = 900
+"""Building a model of the RTL may come before the server listens, beside another one's."""
 _SERVER_END_S = 30
 _OFF_S = 15
 
