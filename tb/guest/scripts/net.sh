@@ -17,16 +17,14 @@ carrier() {
     [ "$(cat /sys/class/net/eth0/carrier)" = 1 ]
 }
 
-# answered COUNT SIZE: echo requests at once, each of which gets its reply. Each is a program of its
-# own: once ping had a reply it waits a second for the others, which is short for a simulation.
+# answered COUNT SIZE: echo requests one after the other, each by a ping of its own. Where the device is
+# a simulation, a ping of many gives up too early (a second after its last request, once it had a
+# reply), and replies that it has not read yet fill its socket, which then drops the next ones.
 answered() {
-    local each all= failed=0
+    local each
     for each in $(seq "$1"); do
-        ping -c 1 -s "$2" -W 20 -q $PEER >/dev/null 2>&1 &
-        all="$all $!"
+        ping -c 1 -s "$2" -W 20 -q $PEER >/dev/null 2>&1 || { echo "no reply to $each of $1"; return 1; }
     done
-    for each in $all; do wait "$each" || failed=$((failed + 1)); done
-    [ $failed = 0 ] || { echo "no reply to $failed of $1"; return 1; }
 }
 
 quick() {
