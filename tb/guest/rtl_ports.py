@@ -68,8 +68,8 @@ class NetPorts(Ports):
             self._source.send(answer)
 
     def activity(self) -> tuple[int, ...]:
-        """Frames out, in, and handed over."""
-        return (*self.frames, self._source.sent)
+        """Beats out and in: a long frame takes a while in which nothing else moves."""
+        return self._sink.beats, self._source.beats, self.frames[1]
 
 
 class BlkPorts(Ports):

@@ -22,6 +22,7 @@ class AxiFrameSink:
     """Takes frames from an AXI4-Stream port of the device; `dests` are those of `frames`.
 
     on_frame: if set, called with each frame, which is then not kept in `frames`.
+    beats: those taken.
     """
 
     def __init__(self, dut: Any, name: str, *, stall: float = 0.0):
@@ -29,6 +30,7 @@ class AxiFrameSink:
         self.dests: list[int] = []
         self.on_frame: Callable[[bytes], None] | None = None
         self.errors = 0
+        self.beats = 0
         self.stall = stall
         self._dut = dut
         self._ports = {port: reader(getattr(dut, f"{name}__{port}")) for port in _SIGNALS}
@@ -46,6 +48,7 @@ class AxiFrameSink:
         while True:
             await edge
             if ready and ports["tvalid"]():
+                self.beats += 1
                 count = ports["tkeep"]().bit_length()
                 data += ports["tdata"]().to_bytes(self._lanes, "little")[:count]
                 if ports["tlast"]():
@@ -64,11 +67,12 @@ class AxiFrameSink:
 
 
 class AxiFrameSource:
-    """Sends frames into an AXI4-Stream port of the device."""
+    """Sends frames into an AXI4-Stream port of the device; `sent` and `beats` count them."""
 
     def __init__(self, dut: Any, name: str, width: int, *, stall: float = 0.0):
         self.stall = stall
         self.sent = 0
+        self.beats = 0
         self._dut = dut
         self._width = width
         self._set = {port: writer(getattr(dut, f"{name}__{port}")) for port in _SIGNALS}
@@ -124,5 +128,6 @@ class AxiFrameSource:
                 while not self._ready():
                     await edge
                 self._set["tvalid"](0)
+                self.beats += 1
             self._inside = False
             self.sent += 1

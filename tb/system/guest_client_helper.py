@@ -38,7 +38,7 @@ class SharedMemory(GuestMemory):
 
 
 class SleepingConnection(Connection):
-    """Notes the simulated time at which each sleep began and ended; `asleep` is set by each."""
+    """Notes the simulated time at which each sleep began and ended; `asleep` is set meanwhile."""
 
     def __init__(self, peer: socket.socket) -> None:
         super().__init__(peer)
@@ -49,6 +49,7 @@ class SleepingConnection(Connection):
         before = get_sim_time("ns")
         self.asleep.set()
         result = super().wait(*arguments, **options)
+        self.asleep.clear()
         self.sleeps.append((before, get_sim_time("ns")))
         return result
 
