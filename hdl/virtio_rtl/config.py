@@ -218,6 +218,9 @@ NAMED_CONFIGS: dict[str, DeviceConfig] = {
         # Room in a ring for 64 requests of 18 descriptors; a disk small enough for any chip.
         replace(_NET_X8, name="blk-x8", device="blk", queue_size_max=2048, msix_vectors=2,
                 blk=BlkConfig(capacity_sectors=512)),
+        # No driver wants random bytes faster than a lane carries them: the narrowest, and small.
+        replace(_NET_X8, name="entropy-x1", device="entropy", width=64, clock_mhz=125.0, lanes=1,
+                queue_size_max=64, msix_vectors=2, read_tags=8, read_ahead=32),
     )
 }  # fmt: skip
 
