@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from demo import capture, disk_config, disk_image
+from demo import capture, disk_config, disk_image, entropy_config
 from lib.paths import BUILD
 from lib.words import counted
 from virtio_rtl.config import ConfigError, DeviceConfig, named_config
 
 if TYPE_CHECKING:
-    from demo.disk_result import DiskResult
+    from demo.request_result import RequestResult
+    from demo.request_run import RequestFiles
     from demo.result import Result
 
 DEFAULT_DEVICE = "net"
@@ -53,7 +54,7 @@ def parse_seed(text: str) -> int | None:
 @app.command()
 def demo(
     device: Annotated[
-        str, typer.Option(envvar="DEVICE", help="Device type: net or blk.")
+        str, typer.Option(envvar="DEVICE", help="Device type: net, blk or entropy.")
     ] = DEFAULT_DEVICE,
     pcap: Annotated[
         str, typer.Option(envvar="PCAP", help="net: capture, pcap or pcapng, Ethernet.")
@@ -62,7 +63,7 @@ def demo(
         str, typer.Option(envvar="IMAGE", help="blk: image of a disk, up to 16 MiB.")
     ] = "",
     config: Annotated[
-        str, typer.Option(envvar="CONFIG", help="Configuration; net-x8 or blk-x8.")
+        str, typer.Option(envvar="CONFIG", help="Configuration; net-x8, blk-x8 or entropy-x1.")
     ] = "",
     ring: Annotated[
         str, typer.Option(envvar="RING", help="Ring format: packed or split.")
@@ -74,10 +75,10 @@ def demo(
     """Move data through the simulated device and back, and compare every bit.
 
     net: every frame of a capture leaves its port and comes back in. blk: the image of a disk is
-    written, flushed and read.
+    written, flushed and read. entropy: requests for random bytes, of all sizes, are answered.
     """
     if device not in _DEMOS:
-        fail(f"DEVICE={device!r}: {' or '.join(_DEMOS)}", 2)
+        fail(f"DEVICE={device!r}: one of {', '.join(_DEMOS)}", 2)
     for option, value, owner in (("PCAP", pcap, "net"), ("IMAGE", image, "blk")):
         if value and device != owner:
             fail(f"{option} is for DEVICE={owner}, not for {device}", 2)
@@ -135,32 +136,64 @@ def _blk(path: str, config: str, ring: str, seed: str, folder: Path) -> None:
     """Run the demo of a block device."""
     name = config or disk_config.DEFAULT
     try:
-        _check_ring(ring, disk_config.disk_config(name, disk_image.LARGEST))
+        device_config = disk_config.disk_config(name, disk_image.LARGEST)
     except ConfigError as error:
         fail(str(error), 2)
+    _check_ring(ring, device_config)
     number = parse_seed(seed)
 
-    from demo import disk_report, disk_run
+    from demo import disk_run
 
     files = disk_run.DiskFiles(folder)
     try:
         image = disk_image.load(Path(path)) if path else disk_image.make(files.own_image)
     except disk_image.ImageError as error:
         fail(str(error), 2)
-    console = Console(file=sys.stdout)
     kind = "an ext4 file system" if image.ext4 else "no ext4 file system"
-    say(
-        console,
-        f"{name}, {ring} ring: {counted(len(image.content), 'byte')} of {image.path}, {kind}",
+    _show_requests(
+        f"{device_config.name}, {ring} ring: {counted(len(image.content), 'byte')} of "
+        f"{image.path}, {kind}",
+        files,
+        lambda console: disk_run.run(name, image, number, files, console, ring),
     )
+
+
+def _entropy(_: str, config: str, ring: str, seed: str, folder: Path) -> None:
+    """Run the demo of an entropy device."""
+    name = config or entropy_config.DEFAULT
+    try:
+        device_config = entropy_config.entropy_config(name)
+    except ConfigError as error:
+        fail(str(error), 2)
+    _check_ring(ring, device_config)
+    number = parse_seed(seed)
+
+    from demo import entropy_run
+
+    files = entropy_run.EntropyFiles(folder)
+    _show_requests(
+        f"{device_config.name}, {ring} ring: requests for bytes of a seeded source",
+        files,
+        lambda console: entropy_run.run(name, number, files, console, ring),
+    )
+
+
+_DEMOS = {"net": _net, "blk": _blk, "entropy": _entropy}
+
+
+def _show_requests(
+    title: str, files: RequestFiles, run: Callable[[Console], RequestResult]
+) -> None:
+    """Run a demo of requests, and show its result."""
+    from demo import request_report
+
+    console = Console(file=sys.stdout)
+    say(console, title)
     with _failures():
-        result = disk_run.run(name, image, number, files, console, ring)
-    disk_report.write(result, files.report)
-    disk_report.show(console, result)
+        result = run(console)
+    request_report.write(result, files.report)
+    request_report.show(console, result)
     _conclude(console, result)
-
-
-_DEMOS = {"net": _net, "blk": _blk}
 
 
 @contextmanager
@@ -177,7 +210,7 @@ def _failures() -> Iterator[None]:
         fail(f"{error.filename}: {error.strerror}", 1)
 
 
-def _conclude(console: Console, result: Result | DiskResult) -> None:
+def _conclude(console: Console, result: Result | RequestResult) -> None:
     """Say where everything is, and whether all was well."""
     for name, path in result.files.items():
         say(console, f"{name}: {path}")

@@ -8,12 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from demo import disk_image
-from demo.disk_config import SHOWN, disk_config
-from demo.disk_result import DiskResult, load_disk_result
-from demo.simulation import launch, run_name, waveform
+from demo.disk_config import disk_config
+from demo.request_result import RequestResult
+from demo.request_run import RequestFiles, finish, run_requests
 from lib.disk import DiskDevice, disk_plusargs
 from lib.golden import Check
-from lib.sim import choose_seed
 from lib.words import counted
 
 __all__ = ["DiskFiles", "run"]
@@ -23,15 +22,8 @@ _PER_MIB_S = 120
 
 
 @dataclass(frozen=True)
-class DiskFiles:
+class DiskFiles(RequestFiles):
     """What a run leaves in its folder."""
-
-    folder: Path
-
-    @property
-    def report(self) -> Path:
-        """The report for people."""
-        return self.folder / "report.html"
 
     @property
     def read_back(self) -> Path:
@@ -44,20 +36,13 @@ class DiskFiles:
         return self.folder / "memory.img"
 
     @property
-    def result(self) -> Path:
-        """The result as JSON."""
-        return self.folder / "result.json"
-
-    @property
     def own_image(self) -> Path:
         """The image that the demo makes if there is none."""
         return self.folder / "image.img"
 
-    def clear(self) -> None:
-        """Remove what an earlier run left, so that a failed one shows nothing old."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for path in (self.report, self.read_back, self.dump, self.result):
-            path.unlink(missing_ok=True)
+    def old(self) -> tuple[Path, ...]:
+        """What of an earlier run has to go."""
+        return (*super().old(), self.read_back, self.dump)
 
 
 def run(
@@ -67,42 +52,31 @@ def run(
     files: DiskFiles,
     console: Console,
     ring: str = "packed",
-) -> DiskResult:
+) -> RequestResult:
     """Write the image through the simulated device, read it back, and compare."""
     size = len(image.content)
     config = disk_config(name, size)
-    files.clear()
-    simulation = run_name(config, ring)
-    chosen = choose_seed(simulation, seed)
-    launch(
-        DiskDevice(config),
+    result = run_requests(
         "demo.disk_flow",
-        simulation,
+        DiskDevice(config),
         {
             "config": name,
             "ring": ring,
             "image": str(image.path.resolve()),
             "source": str(image.path),
-            "seed": chosen,
-            "shown": SHOWN,
             "read_back": str(files.read_back.resolve()),
-            "result": str(files.result.resolve()),
         },
-        files.folder,
+        seed,
+        files,
         console,
         limit_s=round(_BASE_S + _PER_MIB_S * size / (1 << 20)),
         plusargs=disk_plusargs(dump=files.dump),
     )
-    result = judged(load_disk_result(files.result), image, files)
-    places = {"report": files.report, "image read back": files.read_back}
-    if wave := waveform(config, ring):
-        places["waveform"] = wave
-    result = replace(result, files={what: str(path) for what, path in places.items()})
-    result.save(files.result)
-    return result
+    places = {"image read back": files.read_back}
+    return finish(judged(result, image, files), config, ring, files, places)
 
 
-def judged(result: DiskResult, image: disk_image.DiskImage, files: DiskFiles) -> DiskResult:
+def judged(result: RequestResult, image: disk_image.DiskImage, files: DiskFiles) -> RequestResult:
     """Add what can be told from the files alone."""
     same = files.dump.exists() and files.dump.read_bytes() == image.content
     files.dump.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The result with a block device: tables on the terminal, and one HTML file."""
+"""The result of requests: tables on the terminal, and one HTML file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from rich.console import Console
 from rich.markup import escape as plain
 from rich.table import Table
 
-from demo.disk_result import DiskResult, Phase, Sample
 from demo.figures import DOWN, INSIDE, UP
 from demo.figures import _figure as drawing
 from demo.report import _figure as figure
 from demo.report import _table as html_table
 from demo.report import config_rows, page
+from demo.request_result import Phase, RequestResult, Sample
 from demo.table import verdict
-from lib.words import counted
 
 __all__ = ["picture", "rate_rows", "render", "show", "write"]
 
@@ -43,17 +42,17 @@ _ROWS: tuple[tuple[str, Callable[[Phase, float], str]], ...] = (
 _WINDOWS = 80
 
 
-def rate_rows(result: DiskResult) -> list[tuple[str, ...]]:
+def rate_rows(result: RequestResult) -> list[tuple[str, ...]]:
     """Give (what, one for each phase); table and report show the same."""
     clock = result.clock_mhz
     return [(what, *(text(phase, clock) for phase in result.phases)) for what, text in _ROWS]
 
 
-def _link(result: DiskResult) -> str:
+def _link(result: RequestResult) -> str:
     return f"PCIe Gen{result.config['generation']} x{result.config['lanes']}"
 
 
-def show(console: Console, result: DiskResult) -> None:
+def show(console: Console, result: RequestResult) -> None:
     """Print all tables."""
     table = Table(title=f"{result.config['name']}: {_link(result)}, {result.clock_mhz:g} MHz")
     table.add_column("")
@@ -62,7 +61,7 @@ def show(console: Console, result: DiskResult) -> None:
     for row in rate_rows(result):
         table.add_row(*row)
     console.print(table)
-    table = Table(title="Held against the image")
+    table = Table(title=f"Held against {result.words.reference}")
     for name in ("", "result", "extent"):
         table.add_column(name)
     for check in result.checks:
@@ -89,11 +88,13 @@ def throughput(samples: list[Sample], windows: int = _WINDOWS) -> list[tuple[flo
     return rates
 
 
-def picture(result: DiskResult) -> str:
+def picture(result: RequestResult) -> str:
     """Draw rate, requests in flight and latencies over simulated time."""
     with drawing(9.6, 5.4, rows=3) as (_, (rate, flight, latency), out):
         rates = throughput(result.samples)
         for column, color, name in ((1, DOWN, "host to device"), (2, UP, "device to host")):
+            if not any(each[column] for each in rates):
+                continue
             rate.plot(
                 [each[0] / 1e3 for each in rates],
                 [each[column] for each in rates],
@@ -131,34 +132,33 @@ def picture(result: DiskResult) -> str:
     return out[0]
 
 
-def render(result: DiskResult) -> str:
+def render(result: RequestResult) -> str:
     """Return the report's HTML."""
     outcome = (
-        '<span class="same">read back bit for bit</span>'
+        f'<span class="same">{escape(result.words.outcome)}</span>'
         if result.passed
         else '<span class="different">not as it should be</span>'
     )
     name = escape(str(result.config["name"]))
     rates = ", ".join(
-        f"{phase.name} {phase.gigabytes:.2f} GB/s" for phase in result.phases if phase.data_bytes
+        f"{phase.name}: {phase.gigabytes:.2f} GB/s" for phase in result.phases if phase.data_bytes
     )
     body = [
         f"<h1>virtio-rtl demo: {name}</h1>",
-        f'<p class="lead">{counted(result.image_bytes, "byte")} of {escape(result.image)}, '
-        f"{rates}; {outcome}.</p>",
+        f'<p class="lead">{escape(result.words.data)}; {rates}; {outcome}.</p>',
         "<h2>Rate</h2>",
         figure(
             picture(result),
             "Data that crosses the link, requests that the device has not answered, and the time "
-            "from the driver's ring entry to its look at the answer. The disk is external memory "
-            "behind the device's AXI4 master, a beat a cycle each way.",
+            "from the driver's ring entry to its look at the answer. "
+            + escape(result.words.behind),
         ),
         html_table(
             ("", *(phase.name for phase in result.phases)),
             rate_rows(result),
             numbers=tuple(range(1, len(result.phases) + 1)),
         ),
-        "<h2>Held against the image</h2>",
+        f"<h2>Held against {escape(result.words.reference)}</h2>",
         html_table(
             ("", "result", "extent"),
             [(check.name, verdict(check), check.detail) for check in result.checks],
@@ -169,7 +169,6 @@ def render(result: DiskResult) -> str:
         html_table(
             (),
             [
-                ("image", result.image),
                 ("seed", str(result.seed)),
                 *result.device.items(),
                 *config_rows(result.config, _link(result)),
@@ -180,6 +179,6 @@ def render(result: DiskResult) -> str:
     return page(f"virtio-rtl demo: {name}", body)
 
 
-def write(result: DiskResult, path: Path) -> None:
+def write(result: RequestResult, path: Path) -> None:
     """Write the report."""
     path.write_text(render(result), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a run with a block device measured: plain records that travel as JSON."""
+"""What a run of requests measured: plain records that travel as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from lib.golden import Check
 
-__all__ = ["Answer", "DiskResult", "Phase", "Sample", "load_disk_result"]
+__all__ = ["Answer", "Phase", "RequestResult", "Sample", "Words", "load_request_result"]
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Phase:
-    """The image written, or read back; or the flush between.
+    """A part of a run: requests of one kind.
 
-    wire_up, wire_down: bytes on the wire in TLPs; busy_up, busy_down: share of the link's raw
-    rate, DLLPs included.
+    data_bytes: what they moved, without headers. wire_up, wire_down: bytes on the wire in TLPs.
+    busy_up, busy_down: share of the link's raw rate, DLLPs included.
     """
 
     name: str
@@ -74,12 +74,25 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class DiskResult:
+class Words:
+    """How table and report speak of a run.
+
+    data: what was moved. outcome: what it means that all checks passed. reference: what the checks
+    hold the run against. behind: where the device has its data from, a sentence.
+    """
+
+    data: str
+    outcome: str
+    reference: str
+    behind: str
+
+
+@dataclass(frozen=True)
+class RequestResult:
     """Everything that table and report show."""
 
     config: dict[str, Any]
-    image: str
-    image_bytes: int
+    words: Words
     seed: int
     device: dict[str, str]
     phases: list[Phase]
@@ -103,8 +116,8 @@ class DiskResult:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
 
-def load_disk_result(path: Path) -> DiskResult:
-    """Read what `DiskResult.save` wrote."""
+def load_request_result(path: Path) -> RequestResult:
+    """Read what `RequestResult.save` wrote."""
     content = json.loads(path.read_text())
     phases = [
         Phase(**item | {"answers": [Answer(**answer) for answer in item["answers"]]})
@@ -112,4 +125,5 @@ def load_disk_result(path: Path) -> DiskResult:
     ]
     samples = [Sample(**item) for item in content.pop("samples")]
     checks = [Check(**item) for item in content.pop("checks")]
-    return DiskResult(phases=phases, samples=samples, checks=checks, **content)
+    words = Words(**content.pop("words"))
+    return RequestResult(words=words, phases=phases, samples=samples, checks=checks, **content)

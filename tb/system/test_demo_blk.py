@@ -5,45 +5,33 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from demo_helper import ask, demonstrate, refused
 from rich.console import Console
-from typer.testing import CliRunner
 
 from demo import disk_image, disk_run
-from demo.cli import app
 from demo.disk_config import disk_config
 from demo.disk_image import LARGEST, DiskImage
-from demo.disk_report import rate_rows, render, show, throughput
-from demo.disk_result import Answer, DiskResult, Phase, Sample, load_disk_result
 from demo.disk_run import DiskFiles
+from demo.request_report import rate_rows, render, show, throughput
+from demo.request_result import (
+    Answer,
+    Phase,
+    RequestResult,
+    Sample,
+    Words,
+    load_request_result,
+)
 from lib.golden import Check
-from lib.paths import PYTHON_ROOTS
 from virtio_rtl.config import NAMED_CONFIGS
 
 SECTOR = 512
 EXT4 = bytearray(2048)
 EXT4[0x438:0x43A] = b"\x53\xef"
-
-
-def ask(*args: str, **env: str) -> Any:
-    """Run the command line in this process."""
-    clean = dict.fromkeys(("DEVICE", "PCAP", "IMAGE", "CONFIG", "RING"))
-    return CliRunner().invoke(app, list(args), env=clean | env)
-
-
-def refused(result: Any) -> str:
-    """Return the one line on stderr of a run that ended with status 2."""
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("error: ")
-    return str(result.stderr)
 
 
 # Command line
@@ -82,7 +70,7 @@ def test_bad_image_paths(tmp_path):
 def test_bad_combinations(tmp_path):
     """So do options that do not go together, each named."""
     line = refused(ask(DEVICE="tape"))
-    assert "DEVICE='tape': net or blk" in line
+    assert "DEVICE='tape': one of net, blk, entropy" in line
     assert "IMAGE is for DEVICE=blk" in refused(ask(IMAGE="some.img"))
     assert "PCAP is for DEVICE=net" in refused(ask(DEVICE="blk", PCAP="some.pcap"))
     line = refused(ask(DEVICE="blk", RING="round"))
@@ -185,16 +173,20 @@ def test_judgement(ext4, tmp_path, monkeypatch):
 # Result, table, report
 
 
-def made_up(passed: bool = True) -> DiskResult:
+def made_up(passed: bool = True) -> RequestResult:
     """Return a result with numbers that are easy to check: 4 GB/s."""
     answers = [Answer(10.0 * at, 1000.0 + 20.0 * at) for at in range(100)]
     phase = Phase("write", 64_000, 0.0, 16_000.0, 3, 2, 900, 1000, 9_000, 80_000, 0.123, 0.987,
                   answers)  # fmt: skip
     flush = replace(phase, name="flush", data_bytes=0, answers=answers[:1])
-    return DiskResult(
+    return RequestResult(
         config={"name": "blk-x8", "clock_mhz": 250.0, "lanes": 8, "generation": 3},
-        image="<script>alert(1)</script>.img",
-        image_bytes=64_000,
+        words=Words(
+            data="64,000 bytes of <script>alert(1)</script>.img",
+            outcome="read back bit for bit",
+            reference="the image & nothing else",
+            behind="A disk < a tape.",
+        ),
         seed=99,
         device={"capacity": "125 sectors"},
         phases=[phase, flush],
@@ -209,7 +201,7 @@ def test_disk_result_survives_json(tmp_path):
     """Nothing is lost between the simulator and the report."""
     result = made_up()
     result.save(tmp_path / "result.json")
-    assert load_disk_result(tmp_path / "result.json") == result
+    assert load_request_result(tmp_path / "result.json") == result
 
 
 def test_numbers_of_the_disk_table():
@@ -261,19 +253,9 @@ def test_whole_disk_demo(tmp_path):
     with path.open("r+b") as file:
         file.truncate(180 * 1024 + SECTOR)  # the last request is shorter than the others
     output = tmp_path / "out"
-    roots = os.pathsep.join(map(str, PYTHON_ROOTS))
-    environment = {**os.environ, "PYTHONPATH": roots, "DEVICE": "blk", "IMAGE": str(path)}
-    environment |= {"CONFIG": "blk-x1", "RING": "split"}
-    done = subprocess.run(
-        [sys.executable, "-m", "demo", "--output", str(output), "--seed", "5"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    printed = demonstrate(output, DEVICE="blk", IMAGE=str(path), CONFIG="blk-x1", RING="split")
     assert (output / "read-back.img").read_bytes() == path.read_bytes()
-    result = load_disk_result(output / "result.json")
+    result = load_request_result(output / "result.json")
     assert result.passed
     assert [(phase.name, phase.requests) for phase in result.phases] == [
         ("write", 3),
@@ -287,4 +269,4 @@ def test_whole_disk_demo(tmp_path):
     }  # fmt: skip
     assert (output / "report.html").read_text().count("<svg") == 1
     for line in ("write: requests", "link busy, down", "seed: 5", "report: "):
-        assert line in done.stdout
+        assert line in printed

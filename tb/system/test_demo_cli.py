@@ -7,17 +7,14 @@ import os
 import shutil
 import struct
 import subprocess
-import sys
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from demo_helper import ask, demonstrate, refused
 
 from demo import capture, make_sample
-from demo.cli import app
 from demo.result import load_result
-from lib.paths import PYTHON_ROOTS, ROOT
+from lib.paths import ROOT
 from virtio_rtl.config import NAMED_CONFIGS
 
 CONFIG = NAMED_CONFIGS["net-x8"]
@@ -102,22 +99,6 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "runt": (lambda: pcap([bytes(13)]), "frame 1 has 13 bytes, less than an Ethernet header"),
 }
-
-
-def ask(*args: str, **env: str) -> Any:
-    """Run the command line in this process."""
-    return CliRunner().invoke(
-        app, list(args), env={"PCAP": None, "CONFIG": None, "RING": None} | env
-    )
-
-
-def refused(result: Any) -> str:
-    """Return the one line on stderr of a run that ended with status 2."""
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("error: ")
-    return str(result.stderr)
 
 
 @pytest.mark.parametrize("kind", GOOD)
@@ -231,16 +212,7 @@ def test_whole_demo(tmp_path):
     frames = capture.load(capture.SAMPLE, CONFIG).frames[:24]
     frames += [bytes(MAX_FRAME), bytes(12) + TAG + bytes(MAX_FRAME + 4 - 14), *FRAMES]
     path.write_bytes(pcapng(frames))
-    roots = os.pathsep.join(map(str, PYTHON_ROOTS))
-    environment = {**os.environ, "PYTHONPATH": roots, "PCAP": str(path), "CONFIG": ""}
-    done = subprocess.run(
-        [sys.executable, "-m", "demo", "--output", str(output), "--seed", "5"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    printed = demonstrate(output, PCAP=str(path))
     assert capture.load(output / "received.pcap", CONFIG).frames == frames
     result = load_result(output / "result.json")
     assert result.passed
@@ -255,4 +227,4 @@ def test_whole_demo(tmp_path):
     report = (output / "report.html").read_text()
     assert report.count("<svg") == 3  # too few frames for a rate
     for line in ("moving frames", "frames per second at 250 MHz", "seed: 5", "report: "):
-        assert line in done.stdout
+        assert line in printed
