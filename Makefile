@@ -83,7 +83,7 @@ format: $(READY) ## Format the code and repair what can be repaired
 	@$(BIN)/ruff format
 
 .PHONY: demo
-demo: $(READY) tools ## Packets (PCAP), or a disk (DEVICE=blk, IMAGE), through the device (RING, SEED, WAVES)
+demo: $(READY) tools ## Packets (PCAP), a disk (DEVICE=blk, IMAGE), random bytes (DEVICE=entropy) (RING, SEED, WAVES)
 	@$(BIN)/python -m demo $(ARGS)
 
 .PHONY: bench
