@@ -137,7 +137,7 @@ def _results(records: Sequence[Record]) -> list[str]:
     out = ["<h2>Targets</h2>"]
     if rows:
         head = ("", "met", "to reach", "measured", *_RATE_HEAD, "limited by")
-        out.append(table(head, rows, numbers=(3, 4, 5, 6, 7, 8), marks=True))
+        out.append(table(head, rows, numbers=(3, 4, 5, 6, 7, 8), whole=(2,), marks=True))
     if missing:
         out.append(f'<p class="missing">Not measured: {escape("; ".join(missing))}.</p>')
     for record in filter(above_ideal, records):

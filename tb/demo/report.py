@@ -20,7 +20,8 @@ p.lead { color: #555; margin-top: 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .6rem 0; }
 td, th { padding: .18rem .9rem .18rem 0; border-bottom: 1px solid #e6e6e6; text-align: left;
          vertical-align: top; font-weight: normal; }
-th { color: #666; } td.n, th.n { text-align: right; padding-left: .9rem; white-space: nowrap; }
+th { color: #666; vertical-align: bottom; } .n { text-align: right; padding-left: .9rem; }
+td.n, td.w { white-space: nowrap; } .wide { overflow-x: auto; }
 .same { color: #2c6e3f; } .different { color: #b3261e; font-weight: 600; }
 figure { margin: .6rem 0; } svg { max-width: 100%; height: auto; }
 figcaption { color: #666; font-size: .87rem; }
@@ -176,19 +177,22 @@ def _table(
     rows: Iterable[tuple[str, ...]],
     *,
     numbers: tuple[int, ...] = (),
+    whole: tuple[int, ...] = (),
     marks: bool = False,
 ) -> str:
+    """Return a table; cells of the columns `whole`, and numbers, are never broken."""
+
     def cell(tag: str, column: int, text: str) -> str:
-        style = ' class="n"' if column in numbers else ""
+        style = ' class="n"' if column in numbers else ' class="w"' if column in whole else ""
         if marks and column == 1 and tag == "td":
             style = f' class="{"same" if text == "ok" else "different"}"'
         return f"<{tag}{style}>{escape(text)}</{tag}>"
 
-    lines = ["<table>"]
+    lines = ['<div class="wide"><table>']
     if titles := list(head):
         cells = "".join(cell("th", at, text) for at, text in enumerate(titles))
         lines.append(f"<tr>{cells}</tr>")
     for row in rows:
         lines.append(f"<tr>{''.join(cell('td', at, text) for at, text in enumerate(row))}</tr>")
-    lines.append("</table>")
+    lines.append("</table></div>")
     return "\n".join(lines)

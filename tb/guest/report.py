@@ -22,7 +22,12 @@ def render(results: Sequence[CaseResult], model: str, qemu: str) -> str:
         f'<p class="lead">{escape(table.summary(results))}. '
         f"The devices are {'simulated RTL' if model == 'rtl' else 'the golden model'}, "
         f"the guests run in QEMU {escape(qemu)} without KVM.</p>",
-        _table(table.HEAD, [table.row(result) for result in results], numbers=table.NUMBERS),
+        _table(
+            table.HEAD,
+            [table.row(result) for result in results],
+            numbers=table.NUMBERS,
+            whole=tuple(range(table.NUMBERS[0])),
+        ),
         f"<p>{escape(table.LEGEND)} Simulated time stands still while the guest thinks. Cycles a "
         "second are those of wall clock while there was something to simulate.</p>",
         _figure(picture(results), "Where the seconds of each guest went."),
@@ -56,7 +61,7 @@ def _checks(result: CaseResult) -> list[str]:
         lines.append(f'<p class="different">{escape(result.error)}</p>')
     rows = [(check.name, "ok" if check.passed else "FAILED", check.detail)
             for check in result.checks]  # fmt: skip
-    lines.append(_table(("check", "", "detail"), rows))
+    lines.append(_table(("check", "", "detail"), rows, marks=True))
     if result.console_tail:
         lines.append(f"<pre>{escape(result.console_tail)}</pre>")
     return [*lines, "</details>"]
@@ -71,7 +76,7 @@ def _tlps(results: Sequence[CaseResult]) -> list[str]:
         for result in results
     ]
     columns = tuple(range(1, len(kinds) + 1))
-    return ["<h2>TLPs</h2>", _table(("guest", *kinds), rows, numbers=columns)]
+    return ["<h2>TLPs</h2>", _table(("guest", *kinds), rows, numbers=columns, whole=(0,))]
 
 
 def picture(results: Sequence[CaseResult]) -> str:
@@ -91,7 +96,9 @@ def picture(results: Sequence[CaseResult]) -> str:
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.set_xlabel("seconds of wall clock")
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(
+            frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3
+        )  # covers no bar
     return out[0]
 
 

@@ -13,13 +13,15 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 75em;
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .35em .6em; border-bottom: 1px solid #ddd }
 .counts { width: auto } .counts td + td, .counts th + th { text-align: right }
-.id, code { font: 13px/1.4 ui-monospace, monospace; white-space: nowrap }
+.id, code { font: 13px/1.4 ui-monospace, monospace } .id { white-space: nowrap }
+code { overflow-wrap: anywhere }
 .note, .when { color: #666; font-size: 13px } ul { margin: .2em 0; padding-left: 1.2em }
 .met .state { color: #17692d } .missing .state { color: #b00020; font-weight: bold }
 .not-applicable .state { color: #666 } .free { color: #777 }
 .filter { position: sticky; top: 0; background: #fff; padding: .5em 0 }
 @media (prefers-color-scheme: dark) { body, .filter { background: #161616; color: #ddd }
-  th, td { border-color: #333 } .met .state { color: #6c6 } .missing .state { color: #f66 } }
+  th, td { border-color: #333 } .met .state { color: #6c6 } .missing .state { color: #f66 }
+  a { color: #8ab4f8 } .note, .when, .free, .not-applicable .state { color: #999 } }
 """
 
 _SCRIPT = """
