@@ -56,6 +56,8 @@ def connect_device(
         ("open", running),
         ("engine_reset", reset),
         ("accepted", transport.driver_features[:64]),
+        ("resetting", transport.resetting),
+        ("suspending", transport.suspending),
     ):
         if name in members:
             m.d.comb += getattr(device, name).eq(value)

@@ -30,6 +30,9 @@ _PATIENCE = 20
         Mutant(_FILE, "self.suspend_done.eq(~asked.valid)", "self.suspend_done.eq(1)"),
         Mutant(_FILE, "[self.pause.eq(0), self.hold.eq(0)]", "self.hold.eq(0)"),
         Mutant(_FILE, "self.forget.eq(1), asked.ready.eq(1)", "self.forget.eq(1)"),
+        Mutant(
+            _FILE, "self.resetting.eq(asked.valid)", "self.resetting.eq(asked.valid & ~self.hold)"
+        ),
     ],
 )
 def quiesce_rests(m: Module) -> None:
@@ -88,6 +91,7 @@ def quiesce_rests(m: Module) -> None:
         Assert(implies(done, dut.pause & dut.hold & dut.rested & dut.fetch_idle), "not at rest"),
         Assert(implies(dut.forget, lasted), "not for long enough"),
         Assert(implies(dut.hold, dut.pause)),
+        Assert(dut.resetting == owed.any(), "a reset is under way that nobody is told of"),
         Assert(implies(dut.forget, owed.bit_select(forgotten, 1)), "nobody asked for it"),
         Assert(implies(dut.suspend_done, dut.suspend_request & (owed == 0)), "a reset is left"),
         Assert(implies(dut.suspended, dut.pause & dut.hold)),

@@ -15,7 +15,7 @@ from lib.streams import cycles, reset, start_clock
 from virtio_rtl.transport.quiesce import Quiesce
 
 LASTING = 16
-OUTPUTS = ("pause", "hold", "forget", "forget_queue", "suspend_done")
+OUTPUTS = ("resetting", "pause", "hold", "forget", "forget_queue", "suspend_done")
 
 
 class Engine:
@@ -54,6 +54,8 @@ class Engine:
         """What the outputs say in one cycle, then the levels of the next one."""
         dut, levels = self.dut, self.levels
         assert now["pause"] or not now["hold"], "hold outside of pause"
+        assert now["resetting"] or not now["forget"], "forgets what is not being reset"
+        assert not now["resetting"] or len(self.forgotten) < len(self.asked), "resets nothing"
         self.quiet = self.quiet + 1 if now["hold"] and all(levels.values()) else 0
         self.since_forget += 1
         if now["forget"]:
@@ -191,7 +193,7 @@ async def a_reset_ends_it_at_any_time(dut: Any) -> None:
 )  # fmt: skip
 def test_quiesce(queues: int, built: list[str]) -> None:
     """The room in simulation."""
-    left_out = {"ring_reset": ["forget", "forget_queue"], "suspend": ["suspend_done"]}
+    left_out = {"ring_reset": ["resetting", "forget", "forget_queue"], "suspend": ["suspend_done"]}
     simulate(
         Quiesce(queues, ring_reset="ring_reset" in built, suspend="suspend" in built),
         module=__name__,

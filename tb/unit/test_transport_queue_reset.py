@@ -63,6 +63,7 @@ async def one_virtqueue_starts_again(dut: Any) -> None:
         assert await bus.read(RESET, 2) == 1
         await cycles(dut, 60)
         assert (int(dut.pause.value), int(dut.hold.value)) == (1, 0)
+        assert (int(dut.resetting.value), int(dut.suspending.value)) == (1, 0)
         bench.engine(rested=1, fetch_idle=0)
         await cycles(dut, 60)
         assert (int(dut.pause.value), int(dut.hold.value)) == (1, 1)
@@ -82,6 +83,7 @@ async def one_virtqueue_starts_again(dut: Any) -> None:
             if int(dut.forget.value):
                 forgotten.append(int(dut.forget_queue.value))
         assert forgotten == [queue]
+        assert int(dut.resetting.value) == 0
         assert seen(bench.vectors) == [1]
         assert await registers(bench, queue) == fresh(queue)
         assert (await bench.lookup(queue)).enabled == 0

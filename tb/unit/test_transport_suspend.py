@@ -62,6 +62,7 @@ async def comes_to_rest_first(dut: Any) -> None:
             await cycles(dut, 60)
             assert int(dut.pause.value) == 1
             assert int(dut.hold.value) == rested
+            assert (int(dut.resetting.value), int(dut.suspending.value)) == (0, 1)
             assert int(dut.driver_ok.value) == 1
             assert await bus.read(STATE, 1) == AWAKE
         bench.vectors.stall = 1.0
@@ -73,7 +74,7 @@ async def comes_to_rest_first(dut: Any) -> None:
         while await bus.read(STATE, 1) != ASLEEP:
             pass
         assert seen(bench.vectors) == [1]
-        assert int(dut.driver_ok.value) == 0
+        assert int(dut.driver_ok.value) == int(dut.suspending.value) == 0
         await bus.write(STATE, ASLEEP, 1)
         await cycles(dut, 100)
         assert await bus.read(STATE, 1) == ASLEEP

@@ -101,5 +101,5 @@ def run(module: str, name: str, **context: Any) -> None:
     waive = []
     if kind == "plain":
         name += "_plain"
-        waive = ["pause", "hold", "forget", "forget_queue"]
+        waive = ["resetting", "suspending", "pause", "hold", "forget", "forget_queue"]
     simulate(transport, module=module, name=name, params=context, waive=waive)

@@ -40,7 +40,9 @@ class DeviceType:
         ``paths``, those of ``outside``, and as far as it wants them:
         ``open: In(1)``, the driver is ready; ``engine_reset: In(1)``, a reset clears all between
         host and device; ``accepted: In(64)``, the accepted features 63 to 0, or 0 before
-        FEATURES_OK; ``error: Out(1)``, a strobe that asks for a reset; ``settings: In``,
+        FEATURES_OK; ``resetting: In(1)``, a virtqueue is being reset, and ``suspending: In(1)``,
+        the device is to be suspended, both of which wait for the requests inside;
+        ``error: Out(1)``, a strobe that asks for a reset; ``settings: In``,
         ``live: Out`` and ``events: Out``, structs of the fields of ``config_writable`` and
         ``config_live`` and of a strobe per counter.
     paths

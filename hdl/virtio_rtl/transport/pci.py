@@ -88,6 +88,9 @@ class PCITransport(wiring.Component):
         To bring the virtqueue engine to rest, and to make it forget a virtqueue; see
         ``Quiesce``. Needed if RING_RESET or SUSPEND is offered, else constant. ``rested`` says
         also that no MSI-X message is on its way outside of this module.
+    resetting, suspending: Out(1)
+        Levels: a virtqueue is being reset; the driver has asked for SUSPEND, and the device is not
+        suspended yet. What a device has begun must end in finite time then.
     stop: In(1)
         Level: a reset of the device or the function is under way, and ends with ``reset_done`` or
         ``function_reset``. It lets go of ``pause`` and ``hold``, and nothing is forgotten.
@@ -132,6 +135,8 @@ class PCITransport(wiring.Component):
             "clear": Out(1),
             "interrupt_idle": Out(1),
             "features": Out(RingFeatures),
+            "resetting": Out(1),
+            "suspending": Out(1),
             "pause": Out(1),
             "rested": In(1),
             "hold": Out(1),
@@ -289,6 +294,8 @@ class PCITransport(wiring.Component):
             quiesce.rested.eq(self.rested),
             quiesce.fetch_idle.eq(self.fetch_idle),
             quiesce.told.eq(self.interrupt_idle & common.interrupt_idle),
+            self.resetting.eq(quiesce.resetting),
+            self.suspending.eq(common.suspend_request),
             self.pause.eq(quiesce.pause),
             self.hold.eq(quiesce.hold),
             self.forget.eq(quiesce.forget),

@@ -39,6 +39,8 @@ class Quiesce(wiring.Component):
         Strobe: all is at rest, and stays so as long as ``suspended``.
     suspended: In(1)
         From the cycle after ``suspend_done`` until the driver resumes the device.
+    resetting: Out(1)
+        Level: a virtqueue waits to be forgotten.
     pause: Out(1)
         Level: begin no new buffer.
     rested: In(1)
@@ -74,6 +76,7 @@ class Quiesce(wiring.Component):
                 "suspend_request": In(1),
                 "suspend_done": Out(1),
                 "suspended": In(1),
+                "resetting": Out(1),
                 "pause": Out(1),
                 "rested": In(1),
                 "hold": Out(1),
@@ -96,7 +99,7 @@ class Quiesce(wiring.Component):
             ]
             wiring.connect(m, fifo.output, wiring.flipped(asked))
         work = Signal()
-        m.d.comb += work.eq(asked.valid)
+        m.d.comb += [self.resetting.eq(asked.valid), work.eq(asked.valid)]
         if self.suspend:
             m.d.comb += work.eq(asked.valid | self.suspend_request)
 
