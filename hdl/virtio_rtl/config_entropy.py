@@ -30,6 +30,10 @@ class EntropyConfig:
         ``"ring_oscillator"``: rings of inverters, with health tests.
     largest_reply
         Bytes given for one request at most, 1 to 65536.
+    dry_after_us
+        If the source gives nothing for so long when the device is to be suspended while a request
+        waits, it counts as failed; 0.1 to 1000000. For rings it must be longer than the start-up
+        test and a beat take: ``(1024 + 4 * width) * sample_cycles`` cycles, and half as much more.
     word_bits
         ``"port"``: bits of a word, a power of two from 8 to the width of the datapath.
     seed
@@ -51,6 +55,7 @@ class EntropyConfig:
 
     source: str = "port"
     largest_reply: int = 4096
+    dry_after_us: float = 1000
     word_bits: int = 32
     seed: int = 1
     rings: int = 16
@@ -73,6 +78,7 @@ class EntropyConfig:
 
         require(self.source in _SOURCES, "source", f"one of {', '.join(_SOURCES)}")
         within("largest_reply", 1, 65536)
+        within("dry_after_us", 0.1, 1_000_000)
         words = (8, 16, 32, 64, 128, 256, 512)
         require(self.word_bits in words, "word_bits", "a power of two from 8 to 512")
         require(0 < self.seed < 1 << 64, "seed", "64 bits and not 0")

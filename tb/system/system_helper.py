@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from lib.net_system import NetSystem
+from lib.device_system import DeviceSystem
 from lib.streams import cycles
 from virtio_model.driver.packed_queue import PackedQueue
 from virtio_model.rings.packed import DESC_SIZE, PackedDescriptor
@@ -23,7 +23,7 @@ EXPRESS = 0x10
 """PCI capability id of the PCI Express capability."""
 
 
-async def counter(system: NetSystem, name: str) -> int:
+async def counter(system: DeviceSystem, name: str) -> int:
     """Read a counter of the vendor region."""
     names = [counter.name for counter in all_counters(system.config)]
     return await system.access.bar_read(0, COUNTER_REGION.start + 4 * names.index(name), 4)
@@ -38,7 +38,7 @@ def write_descriptor(
 
 
 @asynccontextmanager
-async def bus_master_off(system: NetSystem) -> AsyncIterator[None]:
+async def bus_master_off(system: DeviceSystem) -> AsyncIterator[None]:
     """Within the block, Bus Master Enable is 0."""
     command = await system.access.config_read(4, 2)
     await system.access.config_write(4, command & ~4, 2)
@@ -46,7 +46,7 @@ async def bus_master_off(system: NetSystem) -> AsyncIterator[None]:
     await system.access.config_write(4, command, 2)
 
 
-async def error_status(system: NetSystem) -> tuple[int, int]:
+async def error_status(system: DeviceSystem) -> tuple[int, int]:
     """Error bits of the Status and Device Status registers; they are cleared."""
     await cycles(system.dut, 20)
     at = await system.capability(EXPRESS) + 0xA

@@ -1,6 +1,6 @@
 """The entropy device. [virtio 1.4 §5.4]"""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,17 +9,17 @@ from virtio_model.spec import entropy as spec
 from ..config import DeviceConfig
 from ..lib.stream import StreamFIFO
 from ..regs.maps import Counter
-from ..types.virtqueue import Reply
 from .door import request_door
 from .entropy_cut import CutPackets
 from .entropy_noise import RingSource
+from .entropy_reply import TellReplies
 from .entropy_words import SeededSource, WordSource
 from .kind import DeviceType, register
 
 __all__ = ["ENTROPY", "EntropyDevice"]
 
-_IN_FLIGHT = 16
-"""Replies that may be announced ahead of their bytes, and beats that are kept at least."""
+_MORE = 16
+"""Beats that are kept beside those of the largest reply."""
 
 _COUNTERS = (
     Counter("entropy_failed", "failures of the entropy source, one in the life of a driver"),
@@ -40,11 +40,12 @@ class EntropyDevice(wiring.Component):
     at least one; one without room gets none. Readable bytes, which a driver must not send, are
     thrown away. [virtio 1.4 §5.4.6]
 
-    A request waits as long as the source has no bytes. A source that has failed its health tests
-    gives no more bytes until a reset: the device says so once with ``error`` while the driver
-    runs, and requests stay unanswered until the driver resets the device. A reset of the virtqueue
-    or a suspend waits for them in vain. The one beat that stands at ``writable`` when the source
-    fails may still leave.
+    A request waits as long as the source has too few bytes for it; a reset of the virtqueue or a
+    suspend does not (``TellReplies`` says what is answered then). A source that has failed its
+    health tests gives no more bytes until a reset: the device says so once with ``error`` while the
+    driver runs, and requests stay unanswered. Replies that were told before get their bytes, which
+    are older. A source that gives nothing while the device is to be suspended, for
+    ``config.entropy.dry_after_us``, has failed as well.
 
     Parameters
     ----------
@@ -61,13 +62,15 @@ class EntropyDevice(wiring.Component):
         last beat of a reply is thrown away.
     open : 1
         The driver is ready.
+    resetting, suspending : 1
+        Levels: a virtqueue is being reset; the device is to be suspended.
     error : 1
         Strobe: the source has failed; only a reset can cure this.
     events
         ``entropy_failed``: the same strobe, for a counter.
 
     One beat and one request a cycle, as long as the source can. The bytes of the largest reply are
-    kept ahead: no reply begins before its last byte is here, for a reply that has begun holds up
+    kept ahead: no reply is told before its last byte is here, for a packet that has begun holds up
     the used buffers of those before it.
     """
 
@@ -75,7 +78,8 @@ class EntropyDevice(wiring.Component):
         self.config = config
         super().__init__(
             request_door(config.width)
-            | {"open": In(1), "error": Out(1), "events": Out(_EVENTS)}
+            | {"open": In(1), "resetting": In(1), "suspending": In(1)}
+            | {"error": Out(1), "events": Out(_EVENTS)}
             | _outside(config)
         )
 
@@ -84,41 +88,32 @@ class EntropyDevice(wiring.Component):
         width, entropy = self.config.width, self.config.entropy
         longest = entropy.largest_reply
 
-        # Requests to replies and lengths.
-        m.submodules.replies = replies = StreamFIFO(Reply, _IN_FLIGHT)
-        m.submodules.lengths = lengths = StreamFIFO(unsigned(longest.bit_length()), _IN_FLIGHT)
-        room = self.request.payload.writable
-        length = Signal.like(lengths.input.payload)
-        m.d.comb += [
-            length.eq(Mux(room > longest, longest, room)),
-            self.request.ready.eq(replies.input.ready & lengths.input.ready),
-            replies.input.payload.length.eq(length),
-            replies.input.valid.eq(self.request.valid & lengths.input.ready),
-            lengths.input.payload.eq(length),
-            lengths.input.valid.eq(self.request.valid & replies.input.ready & (room != 0)),
-            self.readable.ready.eq(1),
-        ]
-        wiring.connect(m, replies.output, wiring.flipped(self.reply))
-
-        # Bytes.
-        # Two more than needed, so that the next packet is here when one has left.
-        held = max(_IN_FLIGHT, -(-longest // (width // 8)) + 2)
+        # Some more than needed, so that the next packet is here when one has left.
+        held = -(-longest // (width // 8)) + _MORE
+        patience = max(round(entropy.dry_after_us * self.config.clock_mhz), 1)
+        m.submodules.replies = replies = TellReplies(width, longest, held, patience)
         m.submodules.beats = beats = StreamFIFO(width, held)
-        m.submodules.cut = cut = CutPackets(width, longest, held)
-        m.d.comb += cut.level.eq(beats.level)
-        wiring.connect(m, lengths.output, cut.length)
+        m.submodules.cut = cut = CutPackets(width, longest)
+        wiring.connect(m, wiring.flipped(self.request), replies.request)
+        wiring.connect(m, replies.reply, wiring.flipped(self.reply))
+        wiring.connect(m, replies.length, cut.length)
         wiring.connect(m, beats.output, cut.beats)
         wiring.connect(m, cut.output, wiring.flipped(self.writable))
+        told = Signal()
+        m.d.comb += [
+            self.readable.ready.eq(1),
+            replies.beat.eq(beats.input.valid & beats.input.ready),
+            replies.resetting.eq(self.resetting),
+            replies.suspending.eq(self.suspending),
+            self.error.eq((replies.failed | replies.dry) & self.open & ~told),
+            self.events.entropy_failed.eq(self.error),
+        ]
+        with m.If(self.error):
+            m.d.sync += told.eq(1)
+
         if entropy.source == "ring_oscillator":
             m.submodules.source = source = RingSource(entropy, width)
-            told = Signal()
-            m.d.comb += [
-                cut.stop.eq(source.failed),
-                self.error.eq(source.failed & self.open & ~told),
-                self.events.entropy_failed.eq(self.error),
-            ]
-            with m.If(self.error):
-                m.d.sync += told.eq(1)
+            m.d.comb += replies.failed.eq(source.failed)
         elif entropy.source == "seeded":
             m.submodules.source = source = SeededSource(width, entropy.seed)
         else:
