@@ -7,6 +7,7 @@ from typing import Any
 
 import cocotb
 import pytest
+from cocotb.utils import get_sim_time
 from system_helper import counter
 
 from lib.entropy_system import EntropySystem, entropy_config
@@ -19,10 +20,12 @@ from virtio_rtl.top import VirtioDevice
 
 FORMATS = ("split", "packed")
 FEATURES = ("indirect_desc", "event_idx", "ring_reset", "suspend")
+PERIOD = 12
+"""Cycles from sample to sample."""
 SAMPLES = 3000
 """Then the rings stick: after the start-up test, which takes 1024, and some bytes."""
 RINGS = {
-    "source": "ring_oscillator", "stand_in": True, "sample_cycles": 12,
+    "source": "ring_oscillator", "stand_in": True, "sample_cycles": PERIOD,
     "stand_in_samples": SAMPLES, "dry_after_us": 45,
 }  # fmt: skip
 """No byte for 98 us from a reset on, then 8 bytes every 25 us."""
@@ -150,6 +153,7 @@ async def rings_that_stick(dut, ring, how):
     system = make_system(dut, ring)
     monitor = attach(system)
     await system.bring_up()
+    begun = get_sim_time("ns")
     for _ in range(500):
         if await needs_reset(system):
             break
@@ -160,6 +164,8 @@ async def rings_that_stick(dut, ring, how):
         system.poll()
     else:
         raise AssertionError("the source did not fail")
+    # The repetition count, 81 of them; the other test needs some hundred samples more.
+    assert (get_sim_time("ns") - begun) * config().clock_mhz / 1000 < (SAMPLES + 100) * PERIOD
     # What the stand-in gave before it stuck, bit for bit, and no more.
     assert 0 < system.bytes_given <= (SAMPLES - 1024) // 2 // 8
     assert 0 in system.interrupts

@@ -130,7 +130,7 @@ class TellReplies(wiring.Component):
         still = Signal(range(self.patience))
         stuck = Signal()
         m.d.comb += stuck.eq(waiting.output.valid & self.suspending & ~whole & ~now)
-        with m.If(~stuck | self.beat):
+        with m.If(~stuck):
             m.d.sync += still.eq(0)
         with m.Elif(still == self.patience - 1):
             m.d.sync += self.dry.eq(1)
