@@ -108,6 +108,10 @@ async def a_virtqueue_reset_takes_what_is_here(dut: Any) -> None:
     assert seen == {(True, False), (False, False), (False, True)}
     assert bench.errors.count == 0
     # Afterwards a request waits again.
+    dut.resetting.value = 1
+    bench.ask_some(14, least=LARGEST)  # more than is here
+    await bench.replies(bench.lengths())
+    dut.resetting.value = 0
     bench.ask_some(1, least=1)
     await bench.quiet()
     bench.give_beats(40)
