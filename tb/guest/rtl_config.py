@@ -15,7 +15,7 @@ from virtio_rtl.config_entropy import EntropyConfig
 
 _SECTORS_PER_MIB = (1 << 20) // SECTOR_BYTES
 _BASE = DeviceConfig(
-    name="guest", width=64, lanes=4, read_tags=32, read_ahead=64, queue_size_max=256
+    name="guest", width=64, lanes=4, read_tags=16, read_ahead=64, queue_size_max=256
 )
 
 

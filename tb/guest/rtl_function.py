@@ -35,8 +35,9 @@ _CONFIG_BATCH = 8
 _STEP_CYCLES = 16
 """Simulated cycles between two looks at the socket."""
 _QUIET_NS = 3_000
-"""A link on which nothing has moved for this long is idle. Longer than any read takes, and than
-the device waits between two things that it does."""
+"""Longer than any read takes, and than the device waits between two things that it does. As soon as
+nothing has moved for this long, and as long as it takes to hand on all that the device may hold of
+what it has read, it is idle: a frame whose first bytes came last is handed on in silence."""
 _RESET_LIMIT_NS = 200_000
 
 
@@ -92,6 +93,8 @@ class RtlFunction:
         self._host: Host | None = None
         self._device: Any = None
         self._control = 0
+        held_beats = 8 * config.read_tags * config.read_slot_bytes / config.width
+        self._quiet_ns = _QUIET_NS + held_beats * period_ns
         self._step_ps = round(_STEP_CYCLES * period_ns * 1000)
         self._marks: tuple[int, ...] = ()
         self._moved_ns = 0.0
@@ -251,7 +254,7 @@ class RtlFunction:
         now = get_sim_time("ns")
         if marks != self._marks:
             self._marks, self._moved_ns = marks, now
-        return now - self._moved_ns < _QUIET_NS
+        return now - self._moved_ns < self._quiet_ns
 
     async def step(self) -> None:
         """Let some cycles pass."""

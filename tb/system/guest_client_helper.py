@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cocotb.utils import get_sim_time
 
 from guest.client import Client
 from guest.connection import Connection
+from guest.options import ServeOptions
+from guest.rtl_config import TYPES
 from guest.rtl_function import RtlFunction
 from guest.rtl_ports import NetPorts
 from guest.server import Server, run
@@ -22,6 +25,7 @@ from virtio_model.driver.net import NetDriver
 from virtio_model.driver.pci import VirtioPciDriver
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.spec import net
+from virtio_rtl.config import DeviceConfig
 
 GUEST_MAC = bytes.fromhex("020000000001")
 GUEST_ADDRESS = bytes((10, 0, 0, 1))
@@ -131,10 +135,17 @@ class Session:
             raise self._error
 
 
+def chosen_config(name: str) -> DeviceConfig:
+    """Return a named configuration made small; "guest" is what a guest of `make guest` gets."""
+    if name == "guest":
+        return TYPES["net"](ServeOptions(Path(), "net", 0))
+    return small_config(name)
+
+
 async def device(dut: Any) -> RtlFunction:
     """Bring up the function under test, with a peer on its wire."""
     stall = params().stall
-    config = small_config(params().config)
+    config = chosen_config(params().config)
     function = RtlFunction(dut, config, ports=NetPorts(dut, config, stall=stall), stall=stall)
     await function.bring_up()
     return function
