@@ -155,7 +155,7 @@ _LIST = [
     Case("virtqueue.service.Service(2, 4)"),
     Case("virtqueue.split_ask.SplitAsk(2)", contracts.one_question_at_a_time),
     Case("virtqueue.split_available.SplitAvailable(64, 2, 4)"),
-    Case("virtqueue.split_group.SplitGroup(4)"),
+    Case("virtqueue.split_group.SplitGroup(2, 4)"),
     Case("virtqueue.split_issue.SplitIssue(2, 1, 4)"),
     Case("virtqueue.split_notify.SplitNotify(2)", contracts.decided_when_done),
     Case("virtqueue.split_resolve.SplitResolve(2, 2, 4)"),

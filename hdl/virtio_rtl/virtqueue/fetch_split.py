@@ -101,7 +101,7 @@ class SplitFetch(wiring.Component):
             self.queues, self.paths, self.depth, event_idx=self.with_event_idx
         )
         m.submodules.available = available = SplitAvailable(self.width, self.queues, self.depth)
-        m.submodules.group = group = SplitGroup(self.depth)
+        m.submodules.group = group = SplitGroup(self.queues, self.depth)
         m.submodules.window = window = SplitWindow(self.width, self.depth)
         m.submodules.resolve = resolve = SplitResolve(self.queues, self.batch, self.depth)
         m.submodules.reads = reads = StreamFIFO(ring_read(self.pointer_bits), self.fetches)

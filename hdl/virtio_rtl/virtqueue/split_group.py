@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..types.dma import ReadRequest
@@ -15,10 +16,13 @@ class SplitGroup(wiring.Component):
 
     The read reaches from the lowest to the highest head, and further up, inside the block, as
     long as the virtqueue's chains have been lately. It begins with the block if chains may come
-    over from the block before.
+    over from the block that the virtqueue's last read was in: from the one before, or from the
+    table's last into its first.
 
     Parameters
     ----------
+    queues
+        Virtqueues.
     depth
         Descriptors per virtqueue in the read-ahead store.
 
@@ -34,7 +38,8 @@ class SplitGroup(wiring.Component):
     head of its group, from registers.
     """
 
-    def __init__(self, depth: int):
+    def __init__(self, queues: int, depth: int):
+        self.queues = queues
         self.pointer_bits = (2 * depth - 1).bit_length()
         super().__init__(
             {
@@ -112,8 +117,10 @@ class SplitGroup(wiring.Component):
                 ]
 
         # How far the read goes. A chain that came over from the block before needs the beginning.
-        before_queue = Signal(16)
-        before_end = Signal(13)  # the block behind the one before
+        # Looked up with each entry that is taken; a group has but one virtqueue.
+        m.submodules.behind = behind = Memory(shape=12, depth=self.queues, init=[])
+        behind_write = behind.write_port()
+        behind_read = behind.read_port(transparent_for=[behind_write])
         wanted = Signal(4)
         slack = Signal(2)
         m.d.comb += [
@@ -122,17 +129,19 @@ class SplitGroup(wiring.Component):
         ]
         with m.If(group.estimate == 3):
             m.d.comb += wanted.eq(BLOCK - 1)
-        follows = (before_queue == group.ticket.queue) & (before_end == group.ticket.block)
+        next_block = Mux(group.ticket.block == group.top[4:], 0, group.ticket.block + 1)
+        m.d.comb += [
+            behind_read.addr.eq(entry.queue),
+            behind_read.en.eq(self.entry.valid & self.entry.ready),
+            behind_write.addr.eq(group.ticket.queue),
+            behind_write.data.eq(next_block),
+            behind_write.en.eq(moves),
+        ]
         with m.If(moves):
-            m.d.sync += [
-                span_valid.eq(1),
-                span.eq(group),
-                span.high.eq(wanted),
-                before_queue.eq(group.ticket.queue),
-                before_end.eq(group.ticket.block + 1),
-            ]
-            with m.If(follows & (group.estimate != 0)):
-                m.d.sync += span.ticket.low.eq(0)
+            m.d.sync += [span_valid.eq(1), span.eq(group), span.high.eq(wanted)]
+            with m.If((behind_read.data == group.ticket.block) & (group.estimate != 0)):
+                # What stands before the table in its first block is not the virtqueue's.
+                m.d.sync += span.ticket.low.eq(Mux(group.ticket.block == 0, group.ticket.area, 0))
 
         at_top = (span.ticket.block == span.top[4:]) & (span.high > span.top[:4])
         last = Signal(4)
