@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ring_monitor_rig import VECTOR, Watched
+from ring_monitor_rig import LIMIT, VECTOR, Watched
 
 from lib.ring_monitor import RingMonitor
 from virtio_model.memory import GuestMemory
@@ -136,6 +136,39 @@ def test_a_virtqueue_is_used_until_its_reset_is_done(packed: bool) -> None:
     rig.monitor.report.check()
     rig.monitor.interrupt(VECTOR)
     assert rig.rows() == {"basic-vqreset-01"}
+
+
+@FORMATS
+def test_an_interrupt_may_be_of_a_virtqueue_in_reset(packed: bool) -> None:
+    """Where virtqueues share a vector, it is not laid upon another one that has used nothing."""
+    rig = Watched(8, packed=packed)
+    areas = [rig.allocator.alloc(128) for _ in range(3)]
+    rig.monitor.enable_queue(1, 4, *areas, VECTOR)
+    rig.monitor.interrupt(VECTOR)
+    assert rig.monitor.report.count == 1
+    rig.monitor.report.clear()
+    rig.monitor.ask_queue_reset(1)
+    rig.monitor.interrupt(VECTOR)
+    rig.monitor.report.check()
+    rig.monitor.queue_reset_done(1)
+    rig.monitor.interrupt(VECTOR)
+    assert rig.monitor.report.count == 1
+
+
+@FORMATS
+@pytest.mark.parametrize("place", [0, 1])
+def test_wishes_may_change_before_the_device_looks(packed: bool, place: int) -> None:
+    """What was used before may be decided: only the last buffer's interrupt can still be due."""
+    rig = Watched(8, packed=packed, event_idx=True)
+    rig.driver.enable_interrupts(1)
+    for _ in range(2):
+        rig.add([], [20])
+        rig.take()
+        rig.complete()
+    rig.driver.enable_interrupts(place)
+    for _ in range(int(LIMIT) + 1):
+        rig.memory.device_read(rig.driver.driver_addr, 4)
+    assert bool(rig.rows()) == (place == 1)
 
 
 def test_the_monitor_lets_go() -> None:

@@ -33,7 +33,10 @@ _CONFIG_WRITE = TLPType.CONFIG_WRITE0.value
 
 
 def attach(
-    system: DeviceSystem, *, interrupt_limit: float | None = INTERRUPT_LIMIT_NS
+    system: DeviceSystem,
+    *,
+    interrupt_limit: float | None = INTERRUPT_LIMIT_NS,
+    kick_flight: float = KICK_FLIGHT_NS,
 ) -> RingMonitor:
     """A ring monitor for `system`, from before its `bring_up` on; times are in ns.
 
@@ -46,7 +49,7 @@ def attach(
         system.memory,
         lambda: get_sim_time("ns"),
         interrupt_limit=interrupt_limit,
-        kick_flight=KICK_FLIGHT_NS,
+        kick_flight=kick_flight,
         quiet=registers.is_quiet,
     )
     _LinkListener(system, monitor, registers)

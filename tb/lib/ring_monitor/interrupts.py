@@ -14,11 +14,16 @@ __all__ = ["Interrupts"]
 
 @dataclass
 class _Account:
-    """One virtqueue: how far it was when last told of, and what is owed or allowed."""
+    """One virtqueue: how far it was when last told of, and what is owed or allowed.
+
+    `decided`: the device may have made up its mind about what was used before, when one became
+    due.
+    """
 
     vector: int
     told: int = 0
     due: float | None = None
+    decided: int = 0
     allowed: list[float] = field(default_factory=list)
 
 
@@ -68,16 +73,17 @@ class Interrupts:
             now = self.report.now()
             account.allowed.append(now)
             if account.due is None and account.vector != NO_VECTOR:
-                account.due = now
+                account.due, account.decided = now, old
 
     def wished(self, queue: WatchedQueue) -> None:
         """The driver wrote its wishes."""
         account = self._accounts.get(queue)
         if account is None or queue.used == account.told:
             return
-        if passes(queue.driver_wishes(), queue.circle, account.told, queue.used):
+        wishes = queue.driver_wishes()
+        if passes(wishes, queue.circle, account.told, queue.used):
             account.allowed.append(self.report.now())
-        else:
+        if not passes(wishes, queue.circle, account.decided, queue.used):
             account.due = None
 
     def interrupt(self, vector: int) -> None:
@@ -91,7 +97,7 @@ class Interrupts:
             self.report.add(
                 DEVICE, "pci-usednotif-01", None, f"interrupt by vector {vector}, which is unmapped"
             )
-        elif vector != self.config_vector and not any(queue.lost for queue, _ in mine):
+        elif vector != self.config_vector and not any(_unwatched(queue) for queue, _ in mine):
             self._unwanted(*mine[0])
         for queue, account in mine:
             account.told, account.due = queue.used, None
@@ -100,8 +106,6 @@ class Interrupts:
         if queue.state is QueueState.RESET:
             queue.device_breach("basic-vqreset-01", "interrupt behind the reset of the virtqueue")
             return
-        if queue.state is QueueState.RESETTING:
-            return  # for buffers that were used since the reset was asked for, unwatched
         if queue.used == account.told:
             queue.device_breach(queue.rows["due"], "interrupt, but nothing was used before")
             return
@@ -134,3 +138,8 @@ class Interrupts:
             name = "due event" if event.mode is Mode.EVENT else "due"
             queue.device_breach(queue.rows[name], f"no interrupt since {account.due:g}")
             account.due = None
+
+
+def _unwatched(queue: WatchedQueue) -> bool:
+    """Whether it may have used buffers that were not seen, as since a reset was asked for."""
+    return queue.lost or queue.state is QueueState.RESETTING
