@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lib.device_system import DeviceSystem, small_config
+from lib.golden import stray_byte
 from lib.streams import cycles
 from virtio_model.blk_request import BlkLimits, RequestHeader
 from virtio_model.device.blk import GoldenBlk
@@ -22,7 +23,7 @@ from virtio_rtl.config import DeviceConfig
 from virtio_rtl.config_blk import BlkConfig
 from virtio_rtl.device.kind import device_type
 
-__all__ = ["BlkSystem", "blk_config"]
+__all__ = ["BlkSystem", "blk_config", "random_framing"]
 
 _STEP = 8
 """Sectors that are filled or looked at by one request."""
@@ -48,7 +49,7 @@ def blk_config(name: str = "net-x4", **disk: Any) -> DeviceConfig:
 
 
 @dataclass(frozen=True)
-class _Flying:
+class Flying:
     """A request that the device has not answered yet."""
 
     number: int
@@ -92,13 +93,13 @@ class BlkSystem(DeviceSystem):
             strict=False,
         )
         self.driver: BlkDriver
-        self.flying: list[deque[_Flying]] = []
+        self.flying: list[deque[Flying]] = []
         self.asked = self.answered = 0
         self.last: BlkDone
         """The last answer."""
         self.statuses: set[RequestStatus] = set()
         """All that were seen."""
-        self._forgotten: list[_Flying] = []
+        self._forgotten: list[Flying] = []
 
     def make_drivers(self) -> None:
         """One driver for all virtqueues."""
@@ -146,12 +147,12 @@ class BlkSystem(DeviceSystem):
     ) -> bool:
         """Make a request available, cut at random unless told; False if there is no room."""
         queue = self.queues[index]
-        framing = framing or _random_framing(len(readable), writable, queue.indirect)
+        framing = framing or random_framing(len(readable), writable, queue.indirect)
         slots = len(framing.readable) + len(framing.writable) + 2
         if queue.free_slots < (1 if framing.indirect else slots) or slots > queue.size:
             return False
         self.driver.send(readable, writable, index, framing=framing, cookie=self.asked)
-        self.flying[index].append(_Flying(self.asked, readable, writable))
+        self.flying[index].append(Flying(self.asked, readable, writable))
         self.asked += 1
         return True
 
@@ -221,17 +222,12 @@ class BlkSystem(DeviceSystem):
             ages.append(bytes(golden.image))
         self._forgotten.clear()
         found = await self.look()
-        for sector in range(self.limits.capacity):
-            place = slice(sector * SECTOR_SIZE, (sector + 1) * SECTOR_SIZE)
-            known = {age[place] for age in ages}
-            if found[place] in known:
-                continue
-            for byte, *choices in zip(found[place], *known, strict=True):
-                assert byte in choices, f"sector {sector} has bytes that nobody wrote"
+        stray = stray_byte(found, ages)
+        assert stray is None, f"byte {stray} of the disk is one that nobody wrote"
         golden.image[:] = found
 
 
-def _random_framing(readable: int, writable: int, indirect: bool) -> Framing:
+def random_framing(readable: int, writable: int, indirect: bool) -> Framing:
     """Header, data and status apart, or all in one, or cut anywhere, or byte by byte."""
     style = random.choice(["pieces", "pieces", "whole", "random", "random", "bytes"])
     cuts: tuple[tuple[int, ...], tuple[int, ...]] = (), ()

@@ -8,7 +8,7 @@ from typing import Any
 
 from virtio_model.blk_request import BlkLimits, Range, RequestHeader, data_faults, encode_ranges
 from virtio_model.driver.framing import Framing, Layout, lay_out
-from virtio_model.driver.queue import DriverQueue, Used
+from virtio_model.driver.queue import DriverQueue, Segment, Used
 from virtio_model.errors import DriverComplaint, DriverMisuse
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.spec.blk import (
@@ -19,7 +19,7 @@ from virtio_model.spec.blk import (
     RequestType,
 )
 
-__all__ = ["PIECES", "BlkDone", "BlkDriver"]
+__all__ = ["PIECES", "BlkDone", "BlkDriver", "BlkWithdrawn"]
 
 PIECES = Framing(readable=(REQUEST_HEADER_SIZE,), writable=(-1,))
 """Header, data and status in segments of their own, as most drivers have them."""
@@ -35,6 +35,14 @@ class BlkDone:
     cookie: Any
     status: RequestStatus
     data: bytes
+
+
+@dataclass(frozen=True)
+class BlkWithdrawn:
+    """A request that was taken back after a reset; `room` are its writable segments."""
+
+    cookie: Any
+    room: tuple[Segment, ...]
 
 
 @dataclass(frozen=True)
@@ -170,10 +178,14 @@ class BlkDriver:
 
     def take_back(self, queue: DriverQueue) -> list[Any]:
         """Reset one of the queues, free its buffers; the cookies of requests not answered."""
-        cookies = []
+        return [request.cookie for request in self.withdraw(queue)]
+
+    def withdraw(self, queue: DriverQueue) -> list[BlkWithdrawn]:
+        """As `take_back`; the requests, whose memory is free, but holds what was written there."""
+        taken = []
         for request in queue.reset():
             if isinstance(request, _Request):
                 request.readable.free(self.allocator)
                 request.writable.free(self.allocator)
-                cookies.append(request.cookie)
-        return cookies
+                taken.append(BlkWithdrawn(request.cookie, request.writable.segments))
+        return taken

@@ -8,12 +8,12 @@ from typing import Any
 
 from lib.golden.driver import RX, TX, PairDriver
 from lib.golden.places import events
-from lib.golden.twin import Twin
+from lib.golden.twin import GoldenSide, Twin
 from lib.words import counted
 from virtio_model.driver.split_queue import SplitQueue
 from virtio_model.memory import GuestMemory
 
-__all__ = ["Check", "compare", "same"]
+__all__ = ["Check", "compare", "same", "same_memory"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def compare(
         for way, name in ((TX, "transmit"), (RX, "receive")):
             mine, theirs = ours.used[way].entries, golden.used[way].entries
             checks.append(same(f"{pair}used {entry}s, {name}", mine, theirs, entry))
-    checks.append(_same_memory(memory, twin))
+    checks.append(same_memory(memory, twin))
     return checks
 
 
@@ -85,7 +85,7 @@ def _show(value: Any) -> str:
     return text if len(text) <= 120 else text[:120] + "..."
 
 
-def _same_memory(memory: GuestMemory, twin: Twin) -> Check:
+def same_memory(memory: GuestMemory, twin: GoldenSide) -> Check:
     """Compare guest memory, but for event suppression: when a device wants notifications, and a
     driver interrupts, is a matter of timing."""
     base, size = memory.base, memory.size

@@ -15,10 +15,10 @@ from virtio_model.driver.net import NetDriver
 from virtio_model.memory import Allocator, GuestMemory
 from virtio_model.spec.features import Feature, has
 
-__all__ = ["Twin"]
+__all__ = ["AsBatched", "GoldenSide", "Twin"]
 
 
-class _AsBatched:
+class AsBatched:
     """A golden virtqueue that joins used buffers as the RTL did.
 
     With IN_ORDER a device may write one used entry for several buffers; how many is a matter of
@@ -47,8 +47,8 @@ class _AsBatched:
             self._waiting = []
 
 
-class Twin:
-    """The golden device behind virtqueues that start out like the RTL's.
+class GoldenSide:
+    """Memory and virtqueues for a golden device, which start out like the RTL's.
 
     Make it when the virtqueues are set up and nothing has been made available.
     """
@@ -59,12 +59,26 @@ class Twin:
         self.features = features
         self.memory = GuestMemory(memory.size, memory.base)
         self.memory.write(memory.base, memory.read(memory.base, memory.size))
-        self._allocator = Allocator(self.memory)
-        maker = QueueMaker(self.memory, self._allocator, features, policy, seed)
+        self.allocator = Allocator(self.memory)
+        maker = QueueMaker(self.memory, self.allocator, features, policy, seed)
         self.queues = [maker.make(size) for size in sizes]
+
+    def device_queue(self, index: int, entries: Sequence[UsedEntry]) -> AsBatched:
+        """The device side of a virtqueue; `entries`: those that the RTL wrote."""
+        queue = make_device_queue(self.memory, self.queues[index], self.features)
+        return AsBatched(queue, entries, has(self.features, Feature.IN_ORDER))
+
+
+class Twin(GoldenSide):
+    """The golden net device, see `GoldenSide`."""
+
+    def __init__(
+        self, memory: GuestMemory, sizes: Sequence[int], features: int, policy: Any, seed: int
+    ) -> None:
+        super().__init__(memory, sizes, features, policy, seed)
         journal = Journal()
         self.pairs = [
-            PairDriver(number, NetDriver(self.memory, self._allocator, rx, tx, features), journal)
+            PairDriver(number, NetDriver(self.memory, self.allocator, rx, tx, features), journal)
             for number, (rx, tx) in enumerate(zip(self.queues[::2], self.queues[1::2], strict=True))
         ]
         self.transmitted: list[list[bytes]] = [[] for _ in self.pairs]
@@ -76,16 +90,11 @@ class Twin:
 
         arrivals: by pair, the frames that came in from the wire.
         """
-        in_order = has(self.features, Feature.IN_ORDER)
         devices = []
         for pair, theirs in zip(self.pairs, rtl, strict=True):
             rx, tx = (
-                _AsBatched(
-                    make_device_queue(self.memory, queue, self.features),
-                    theirs.used[way].entries,
-                    in_order,
-                )
-                for way, queue in ((RX, pair.net.rx), (TX, pair.net.tx))
+                self.device_queue(2 * pair.number + way, theirs.used[way].entries)
+                for way in (RX, TX)
             )
             devices.append(GoldenNet(self.memory, rx, tx, self.features))
         coming = [deque(frames) for frames in arrivals]
