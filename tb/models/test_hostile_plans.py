@@ -13,9 +13,12 @@ from lib.hostile import draw_plan
 from lib.hostile.actions import BusFault, Flip, Incoming, Kick, Register, Write
 from lib.hostile.arena import ARENA, ARENA_BYTES, BUFFERS, MEMORY_BASE, MEMORY_BYTES, NEIGHBOUR
 from lib.hostile.oracle import WriteOracle
+from lib.hostile.scenes import HOSTILE_SECTORS
+from virtio_model.blk_request import RequestHeader
 from virtio_model.memory import GuestMemory
 
 SEEDS = range(600)
+DEVICES = pytest.mark.parametrize("device", ["net", "blk"])
 NOTES = {
     "clean", "odd buffers", "huge", "empty", "writable first", "wrong direction", "reserved flags",
     "longer than the ring", "table", "table in table", "table with a jump", "table, odd length",
@@ -25,25 +28,27 @@ NOTES = {
 }  # fmt: skip
 
 
+@DEVICES
 @pytest.mark.parametrize("seed", [0, 1, 77, 123456789])
-def test_a_plan_is_drawn_again(seed: int) -> None:
+def test_a_plan_is_drawn_again(seed: int, device: str) -> None:
     """The same seed, the same actions, whatever else was drawn; another seed, other actions."""
-    plan = draw_plan(seed)
+    plan = draw_plan(seed, device=device)
     random.seed(5)
-    assert draw_plan(seed) == plan
-    assert draw_plan(seed + 1).actions != plan.actions
+    assert draw_plan(seed, device=device) == plan
+    assert draw_plan(seed + 1, device=device).actions != plan.actions
     assert all(repr(action) in plan.show() for action in plan.opening + plan.actions)
 
 
-def test_every_kind_of_hostility_occurs() -> None:
+@DEVICES
+def test_every_kind_of_hostility_occurs(device: str) -> None:
     """In some hundred runs, both formats, with every feature and without it."""
-    plans = [draw_plan(seed) for seed in SEEDS]
+    plans = [draw_plan(seed, device=device) for seed in SEEDS]
     actions = [action for plan in plans for action in plan.actions]
     assert {a.note for a in actions if isinstance(a, Write)} >= NOTES
-    assert {type(action).__name__ for action in actions} == {
-        "Wait", "Write", "Flip", "Kick", "Register", "Config", "FunctionReset", "Incoming",
-        "BusFault",
-    }  # fmt: skip
+    kinds = {"Wait", "Write", "Flip", "Kick", "Register", "Config", "FunctionReset", "BusFault"}
+    if device == "net":
+        kinds.add("Incoming")
+    assert {type(action).__name__ for action in actions} == kinds
     assert any(a.queue > 3 for a in actions if isinstance(a, Kick)), "for virtqueues not there"
     for ring in ("split", "packed"):
         some = [plan for plan in plans if plan.ring == ring]
@@ -54,10 +59,11 @@ def test_every_kind_of_hostility_occurs() -> None:
     assert enables == set(range(16))
 
 
-def test_hostilities_stay_in_the_arena() -> None:
+@DEVICES
+def test_hostilities_stay_in_the_arena(device: str) -> None:
     """Only hostile memory is written, only hostile reads fail; without an intruder, no register."""
     for seed in SEEDS:
-        plan = draw_plan(seed)
+        plan = draw_plan(seed, device=device)
         for action in plan.opening + plan.actions:
             if isinstance(action, Write | Flip):
                 assert action.address >= ARENA
@@ -66,7 +72,24 @@ def test_hostilities_stay_in_the_arena() -> None:
                 assert ARENA <= action.start < action.end <= NEIGHBOUR
             elif not plan.intruder:
                 assert not isinstance(action, Register)
-        assert any(isinstance(action, Incoming) for action in plan.opening)
+        if device == "net":
+            assert any(isinstance(action, Incoming) for action in plan.opening)
+
+
+def test_hostile_requests_name_hostile_sectors() -> None:
+    """Of the disk, no more than the first half is asked for."""
+    for seed in SEEDS:
+        plan = draw_plan(seed, device="blk")
+        requests = [
+            action
+            for action in plan.opening + plan.actions
+            if isinstance(action, Write) and action.note in ("request", "headers")
+        ]
+        assert requests
+        for request in requests:
+            whole = len(request.data) if request.note == "headers" else 16
+            for at in range(0, whole, 16):
+                assert RequestHeader.decode(request.data[at : at + 16]).sector < HOSTILE_SECTORS
 
 
 class Judge:

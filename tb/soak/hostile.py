@@ -9,7 +9,7 @@ from typing import Any
 import cocotb
 
 from demo.progress import ProgressWriter
-from lib.hostile import HostileRun, draw_plan, hostile_config, make_hostile_system
+from lib.hostile import draw_plan, hostile_config, make_hostile_run, make_hostile_system
 from lib.sim import params
 
 _STEP = 20
@@ -25,7 +25,7 @@ async def hostile(dut: Any) -> None:
     options = params()
     system = make_hostile_system(dut, hostile_config())
     await system.bring_up()
-    runs = HostileRun(system)
+    runs = make_hostile_run(system)
     await runs.prepare()
     progress = ProgressWriter()
     cases = json.loads(Path(options.cases).read_text())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import cocotb
+import pytest
 
-from lib.hostile import HostileRun, draw_plan, hostile_config, make_hostile_system
+from lib.hostile import draw_plan, hostile_config, make_hostile_run, make_hostile_system
 from lib.sim import choose_seed, params, simulate
 from virtio_rtl.top import VirtioDevice
 
@@ -15,23 +16,27 @@ from virtio_rtl.top import VirtioDevice
 @cocotb.parametrize(("ring", ["split", "packed"]), ("intruder", [False, True]))
 async def hostile_runs(dut: Any, ring: str, intruder: bool) -> None:
     """Broken rings beside a well-behaved pair; registers attacked at any time."""
-    system = make_hostile_system(dut, hostile_config())
+    device = params().device
+    system = make_hostile_system(dut, hostile_config(device=device))
     await system.bring_up()
-    hostile = HostileRun(system)
+    hostile = make_hostile_run(system)
     await hostile.prepare()
     first = params().seed
     for seed in range(first, first + params().runs):
-        plan = draw_plan(seed, ring=ring, intruder=intruder)
+        plan = draw_plan(seed, device=device, ring=ring, intruder=intruder)
         outcome = await hostile.run(plan)
         assert not outcome.faults, f"{outcome.faults}\n{plan.show()}"
-    outcome = await hostile.run(draw_plan(first, ring=ring, intruder=False))
+    outcome = await hostile.run(draw_plan(first, device=device, ring=ring, intruder=False))
     assert not outcome.faults
+    assert not await hostile.finish()
 
 
-def test_hostile_random() -> None:
+@pytest.mark.parametrize("device", ["net", "blk"])
+def test_hostile_random(device: str) -> None:
+    name = f"hostile_random_{device}"
     simulate(
-        VirtioDevice(hostile_config()),
+        VirtioDevice(hostile_config(device=device)),
         module=__name__,
-        name="hostile_random",
-        params={"runs": 15, "seed": choose_seed("hostile_random")},
+        name=name,
+        params={"device": device, "runs": 15, "seed": choose_seed(name)},
     )

@@ -2,75 +2,24 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import replace
 
 from lib.hostile.actions import Action, BusFault, Flip, Kick, Wait, Write
-from lib.hostile.arena import NEIGHBOUR, Place
-from lib.hostile.buffers import any_address, any_length, buffer_address, table_address
-from lib.hostile.rings import INDIRECT, NEXT, WRITE, Element, RingWriter
+from lib.hostile.arena import NEIGHBOUR
+from lib.hostile.buffers import any_address, buffer_address, table_address
+from lib.hostile.rings import INDIRECT, NEXT, WRITE, Element
+from lib.hostile.scenes import Scene, linked
 from lib.pcie.faults import KINDS
 
-__all__ = ["Breach", "Scene", "clean_chain", "common_breaches"]
+__all__ = ["Breach", "common_breaches"]
 
-Breach = Callable[["Scene"], list[Action]]
-
-
-class Scene:
-    """What a breach is made for: one hostile virtqueue, and the others' places.
-
-    Parameters
-    ----------
-    draw
-        Source of all choices.
-    writer
-        The virtqueue's ring.
-    places
-        The rings of both hostile virtqueues.
-    """
-
-    def __init__(self, draw: random.Random, writer: RingWriter, places: list[Place]) -> None:
-        self.draw = draw
-        self.writer = writer
-        self.places = places
-
-    @property
-    def direction(self) -> int:
-        """WRITE for a receive virtqueue."""
-        return 0 if self.writer.place.index % 2 else WRITE
-
-    def element(self) -> Element:
-        """A descriptor that is perhaps all right."""
-        flags = self.direction
-        if self.draw.random() < 0.1:
-            flags ^= WRITE
-        return Element(any_address(self.draw, self.places), any_length(self.draw), flags)
-
-    def chain(self, longest: int) -> list[Element]:
-        """A chain with correct links."""
-        count = self.draw.randint(1, max(longest, 1))
-        return linked([self.element() for _ in range(count)])
-
-
-def linked(chain: list[Element]) -> list[Element]:
-    """Set NEXT in all but the last."""
-    return [replace(one, flags=one.flags | NEXT) for one in chain[:-1]] + chain[-1:]
-
-
-def clean_chain(scene: Scene, length: int, at: int | None = None) -> list[Action]:
-    """A buffer as it should be, in one piece or cut behind the header; anywhere unless told."""
-    at = buffer_address(scene.draw) if at is None else at
-    chain = [Element(at, length, scene.direction)]
-    if scene.draw.random() < 0.3 and scene.writer.place.size > 1:
-        chain = linked(
-            [Element(at, 12, scene.direction), Element(at + 12, length - 12, scene.direction)]
-        )
-    return scene.writer.expose(chain, "clean")
+Breach = Callable[[Scene], list[Action]]
 
 
 def clean(scene: Scene) -> list[Action]:
-    return clean_chain(scene, 1600 if scene.direction else scene.draw.randrange(26, 400))
+    """A buffer as it should be."""
+    return scene.clean()
 
 
 def odd_buffers(scene: Scene) -> list[Action]:
@@ -80,7 +29,7 @@ def odd_buffers(scene: Scene) -> list[Action]:
 
 def huge(scene: Scene) -> list[Action]:
     """Gigabytes."""
-    length = scene.draw.choice(((1 << 32) - 1, 1 << 31, 1 << 24))
+    length = scene.draw.choice(scene.HUGE)
     at = any_address(scene.draw, scene.places)
     chain = [Element(at, length, scene.direction)] * scene.draw.randint(1, 2)
     return scene.writer.expose(linked(chain), "huge")
@@ -197,7 +146,7 @@ def failing_reads(scene: Scene) -> list[Action]:
         )
     )
     kind = draw.choice([name for name in KINDS if name != "drop"] * 3 + ["drop"])
-    return [BusFault(start, min(end, NEIGHBOUR), kind, draw.randint(1, 3)), *clean(scene)]
+    return [BusFault(start, min(end, NEIGHBOUR), kind, draw.randint(1, 3)), *scene.clean()]
 
 
 def common_breaches(indirect: bool) -> list[Breach]:

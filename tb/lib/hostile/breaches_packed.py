@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from lib.hostile.actions import Action, Wait, Write
-from lib.hostile.breaches import Breach, Scene
+from lib.hostile.breaches import Breach
 from lib.hostile.rings import INDIRECT, NEXT, WRITE, PackedWriter
+from lib.hostile.scenes import Scene
 from virtio_model.rings.packed import PackedDescriptor
 from virtio_model.spec.packed import AVAIL_BIT, USED_BIT
 from virtio_model.spec.split import DESC_SIZE

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lib.hostile.actions import Action, Write
-from lib.hostile.breaches import Breach, Scene
+from lib.hostile.breaches import Breach
 from lib.hostile.rings import NEXT, SplitWriter
+from lib.hostile.scenes import Scene
 
 __all__ = ["split_breaches"]
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from lib.blk_system import BlkSystem, blk_config
+from lib.device_system import DeviceSystem
 from lib.hostile.arena import MEMORY_BYTES
+from lib.hostile.scenes import HOSTILE_SECTORS
 from lib.net_system import NetSystem, small_config
 from lib.pcie.latency import ReadLatency
 from virtio_rtl.config import DeviceConfig
 
-__all__ = ["hostile_config", "make_hostile_system"]
+__all__ = ["HostileBlkSystem", "hostile_config", "make_hostile_system"]
+
+_OWN_SECTORS = 8
 
 
-def hostile_config(name: str = "net-x4") -> DeviceConfig:
-    """Two queue pairs, small memories, and time-outs of a length that a run can wait for."""
+def hostile_config(name: str = "net-x4", device: str = "net") -> DeviceConfig:
+    """Four virtqueues, small memories; a net device with time-outs that a run can wait for."""
+    if device == "blk":
+        disk = blk_config(name, num_queues=4, capacity_sectors=2 * HOSTILE_SECTORS)
+        return replace(disk, msix_vectors=4)
     return replace(
         small_config(name),
         queue_pairs=2,
@@ -27,7 +35,20 @@ def hostile_config(name: str = "net-x4") -> DeviceConfig:
     )
 
 
-def make_hostile_system(dut: Any, config: DeviceConfig, **options: Any) -> NetSystem:
+class HostileBlkSystem(BlkSystem):
+    """A block device of which the neighbour has two virtqueues, and a few sectors for each."""
+
+    stale = True
+    """The golden disk may be another one, in the neighbour's sectors."""
+
+    def part(self, index: int) -> range:
+        """Eight sectors of those that no hostile driver names."""
+        start = HOSTILE_SECTORS + index % 2 * 3 * _OWN_SECTORS
+        return range(start, start + _OWN_SECTORS)
+
+
+def make_hostile_system(dut: Any, config: DeviceConfig, **options: Any) -> DeviceSystem:
     """A fast host: of a run's cycles, few are to be waiting."""
     latency = ReadLatency(100, (40, 300))
-    return NetSystem(dut, config, latency=latency, memory_bytes=MEMORY_BYTES, **options)
+    make = HostileBlkSystem if config.device == "blk" else NetSystem
+    return make(dut, config, latency=latency, memory_bytes=MEMORY_BYTES, **options)

@@ -52,6 +52,12 @@ class WriteOracle:
         self._memory.faults.clear()
         self._target.unclaimed.clear()
 
+    @property
+    def accesses(self) -> int:
+        """So many were seen in this run, but for those to the neighbour's memory."""
+        faults = len(self._memory.faults) + len(self._target.unclaimed)
+        return len(self._reads) + len(self._writes) + faults
+
     def judge(self, plan: Plan, others: Iterable[int]) -> list[str]:
         """What is wrong with the device's writes; `others`: addresses of the neighbour's rings."""
         suspects = set(self._writes)

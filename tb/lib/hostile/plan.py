@@ -6,12 +6,13 @@ import random
 from dataclasses import dataclass, replace
 
 from lib.hostile.actions import Action, Incoming, Kick, Wait
-from lib.hostile.arena import BUFFERS, Place, place
-from lib.hostile.breaches import Scene, clean_chain, common_breaches
+from lib.hostile.arena import Place, place
+from lib.hostile.breaches import common_breaches
 from lib.hostile.breaches_packed import packed_breaches
 from lib.hostile.breaches_split import split_breaches
 from lib.hostile.intrusions import intrusion, stray_kick
 from lib.hostile.rings import PackedWriter, RingWriter, SplitWriter
+from lib.hostile.scenes import BlkScene, NetScene, Scene
 from virtio_rtl.regs.maps import NOTIF_CONFIG_DATA
 
 __all__ = ["FEATURES", "Plan", "draw_plan"]
@@ -21,6 +22,7 @@ FEATURES = (
     "ring_reset", "suspend",
 )  # fmt: skip
 QUEUES = 4
+_SCENES: dict[str, type[Scene]] = {"net": NetScene, "blk": BlkScene}
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,12 @@ class Plan:
 
     Parameters
     ----------
-    seed
-        `draw_plan(seed)` makes this plan again.
+    seed, device
+        `draw_plan(seed, device=device)` makes this plan again.
     ring, features
-        As for `lib.net_features.wanted_features`; the neighbour uses them as well.
+        As for `lib.ring_features.ring_features`; the neighbour uses them as well.
     sizes
-        Of the hostile virtqueues: receive, transmit.
+        Of the hostile virtqueues.
     neighbour_sizes
         Those of the neighbour.
     intruder
@@ -51,6 +53,7 @@ class Plan:
     """
 
     seed: int
+    device: str
     ring: str
     features: tuple[str, ...]
     sizes: tuple[int, int]
@@ -78,7 +81,7 @@ class _Driver:
     def __init__(self, draw: random.Random, places: list[Place], index: int, plan: Plan) -> None:
         where = places[index]
         self.writer: RingWriter = PackedWriter(where) if where.packed else SplitWriter(where)
-        self.scene = Scene(draw, self.writer, places)
+        self.scene = _SCENES[plan.device](draw, self.writer, places)
         self._features = plan.features
         breaches = common_breaches("indirect_desc" in plan.features)
         self.breaches = breaches + (packed_breaches() if where.packed else split_breaches())
@@ -92,8 +95,10 @@ class _Driver:
         return Kick(index, value | self.writer.position << 16, 4)
 
 
-def draw_plan(seed: int, *, ring: str | None = None, intruder: bool | None = None) -> Plan:
-    """The run of a seed; it is the same whenever it is drawn.
+def draw_plan(
+    seed: int, *, device: str = "net", ring: str | None = None, intruder: bool | None = None
+) -> Plan:
+    """The run of a seed on a device type; it is the same whenever it is drawn.
 
     ring, intruder: instead of what would be drawn; the rest is another run then.
     """
@@ -108,6 +113,7 @@ def draw_plan(seed: int, *, ring: str | None = None, intruder: bool | None = Non
         sizes = [draw.choice((size, draw.randint(1, 64))) for size in sizes]
     plan = Plan(
         seed=seed,
+        device=device,
         ring=form,
         features=tuple(name for name in FEATURES if draw.random() < 0.6),
         sizes=(sizes[0], sizes[1]),
@@ -120,17 +126,19 @@ def draw_plan(seed: int, *, ring: str | None = None, intruder: bool | None = Non
     )
     drivers = [_Driver(draw, plan.places, index, plan) for index in range(2)]
     opening: list[Action] = []
-    for driver, length in zip(drivers, (1600, 90), strict=True):
-        # What arrives must not change what was sent before it is compared.
-        where = BUFFERS + draw.randrange(64) + (0 if length == 90 else 2048)
-        opening += [*clean_chain(driver.scene, length, where), driver.kick()]
-    # Frames are dropped whose virtqueue has no buffer yet, in the eyes of the device.
-    opening += [Wait(150), Incoming(90)]
-    return replace(plan, opening=tuple(opening), actions=tuple(_hostilities(draw, drivers, attack)))
+    for driver in drivers:
+        opening += [*driver.scene.opening(), driver.kick()]
+    if device == "net":
+        # Frames are dropped whose virtqueue has no buffer yet, in the eyes of the device.
+        opening += [Wait(150), Incoming(90)]
+    hostilities = _hostilities(draw, drivers, plan)
+    return replace(plan, opening=tuple(opening), actions=tuple(hostilities))
 
 
-def _hostilities(draw: random.Random, drivers: list[_Driver], attack: bool) -> list[Action]:
+def _hostilities(draw: random.Random, drivers: list[_Driver], plan: Plan) -> list[Action]:
     done: list[Action] = []
+    attack = plan.intruder
+    arrivals = (0, 0, 1, 1, 2, 4) if plan.device == "net" else (0,)
     for _ in range(draw.choice((1, 2, 3, 4, 6, 10))):
         driver = draw.choice(drivers)
         if attack and draw.random() < 0.6:
@@ -141,7 +149,7 @@ def _hostilities(draw: random.Random, drivers: list[_Driver], attack: bool) -> l
                 done.append(driver.kick())
         if draw.random() < 0.15:
             done.append(stray_kick(draw, QUEUES if attack else 2))
-        for _ in range(draw.choice((0, 0, 1, 1, 2, 4))):
+        for _ in range(draw.choice(arrivals)):
             done.append(Incoming(draw.choice((1, 60, 60, 300, 1518, 1600)), draw.random() < 0.05))
         if draw.random() < 0.6:
             done.append(Wait(draw.choice((1, 5, 20, 60, 150))))

@@ -8,12 +8,12 @@ from typing import Any
 
 from cocotb.utils import get_sim_time
 
-from lib.net_system import MESSAGE_ADDRESS, NetSystem
+from lib.device_system import MESSAGE_ADDRESS, DeviceSystem
 from lib.pcie.packet import MEM_WRITE, Packet
 
 __all__ = ["Ring", "Setup"]
 
-_SELECT, _STATUS = 0x14, 0x14
+_SELECT, _STATUS, _QUEUE_RESET = 0x14, 0x14, 0x3A
 FULL = 15
 
 
@@ -30,7 +30,7 @@ class Ring:
 class Setup:
     """Register writes by hand: several dwords in a TLP, any byte enables, nothing read back."""
 
-    def __init__(self, system: NetSystem) -> None:
+    def __init__(self, system: DeviceSystem) -> None:
         self.system = system
         self.base = system.access.bar_address(0, 0)
 
@@ -84,13 +84,25 @@ class Setup:
         self.status(11)
         self.write(0x10, b"\0\0\0\0", 3)
         for index, ring in enumerate(rings):
-            vector = self.system.vector_of(index)
-            fields: tuple[Any, ...] = (
-                (0, 2), (index, 2), (ring.size, 2), (vector, 2), (0, 4),
-                (ring.desc, 8), (ring.driver, 8), (ring.device, 8),
-            )  # fmt: skip
-            data = b"".join(value.to_bytes(size, "little") for value, size in fields)
-            self.write(_SELECT, data[:8], 12)
-            self.write(0x20, data[12:])
-            self.write(0x1C, b"\1\0\0\0", 3)
+            self.enable(index, ring)
         self.status(15)
+
+    def enable(self, index: int, ring: Ring) -> None:
+        """Set a virtqueue up."""
+        vector = self.system.vector_of(index)
+        fields: tuple[Any, ...] = (
+            (0, 2), (index, 2), (ring.size, 2), (vector, 2), (0, 4),
+            (ring.desc, 8), (ring.driver, 8), (ring.device, 8),
+        )  # fmt: skip
+        data = b"".join(value.to_bytes(size, "little") for value, size in fields)
+        self.write(_SELECT, data[:8], 12)
+        self.write(0x20, data[12:])
+        self.write(0x1C, b"\1\0\0\0", 3)
+
+    async def reset_queue(self, index: int, limit: int) -> None:
+        """Reset a virtqueue; AssertionError if that takes more than `limit` cycles."""
+        began = self.now
+        self.write(_SELECT, b"\0\0" + index.to_bytes(2, "little"), 12)
+        self.write(_QUEUE_RESET & ~3, b"\0\0\1\0", 12)
+        while await self.system.access.bar_read(0, _QUEUE_RESET, 2):
+            assert self.now - began < limit, f"a virtqueue reset takes more than {limit} cycles"
