@@ -91,7 +91,7 @@ bench: $(READY) tools ## Measure rate and latency (QUICK=1, CONFIG)
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: soak
-soak: $(READY) tools ## Long runs against the golden device and hostile drivers (SEED, JOBS, ARGS)
+soak: $(READY) tools ## Long runs against the golden device and hostile drivers (DEVICE, SEED, JOBS, ARGS)
 	@$(BIN)/python -m soak $(ARGS)
 
 .PHONY: guest

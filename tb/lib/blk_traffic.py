@@ -19,10 +19,13 @@ _LONGEST = 6
 """Sectors of a read or a write."""
 
 
-def random_request(system: BlkSystem, index: int, hostile: float = 0.0) -> tuple[bytes, int]:
+def random_request(
+    system: BlkSystem, index: int, hostile: float = 0.0, longest: int = _LONGEST
+) -> tuple[bytes, int]:
     """The readable bytes of a request, and the number of writable ones; in the queue's part.
 
-    hostile: the chance of one that a good driver would not send.
+    hostile: the chance of one that a good driver would not send. longest: sectors of a read or a
+    write.
     """
     if random.random() < hostile:
         return _bad_request(system, index)
@@ -31,7 +34,7 @@ def random_request(system: BlkSystem, index: int, hostile: float = 0.0) -> tuple
     data, room, sector = b"", 0, 0
     if kind in (_T.IN, _T.OUT):
         sector = random.choice(part)
-        length = SECTOR_SIZE * min(random.randint(0, _LONGEST), part.stop - sector)
+        length = SECTOR_SIZE * min(random.randint(0, longest), part.stop - sector)
         data, room = (b"", length) if kind == _T.IN else (random.randbytes(length), 0)
     elif kind == _T.GET_ID:
         room = ID_BYTES

@@ -152,11 +152,13 @@ class DeviceSystem:
         msix: bool = True,
         leave_out: Collection[int] = (),
         before_driver_ok: Callable[[], Awaitable[None]] | None = None,
+        keep: bool = False,
     ) -> None:
         """Initialise the device from reset on; also after a reset in mid-traffic.
 
         Vector 0 is for configuration changes, n + 1 for virtqueue n; where there are too few,
-        virtqueues share. Virtqueues in `leave_out` are not set up.
+        virtqueues share. Virtqueues in `leave_out` are not set up. keep: virtqueues, empty by now,
+        and drivers stay the same.
         """
         self.accepted = await self.pci.start(self.wanted if features is None else features)
         if features is None and (missing := self.wanted & ~self.accepted):
@@ -167,15 +169,17 @@ class DeviceSystem:
             for vector in range(self.vectors):
                 await self.pci.set_vector(vector, MESSAGE_ADDRESS, 0x4000 + vector)
             await self.pci.set_config_vector(0)
-        self.close()
-        sizes = self.sizes
-        if isinstance(sizes, int):
-            sizes = [sizes] * self.config.num_queues
-        self.queues = [self._make_queue(size) for size in sizes]
+        if not keep:
+            self.close()
+            sizes = self.sizes
+            if isinstance(sizes, int):
+                sizes = [sizes] * self.config.num_queues
+            self.queues = [self._make_queue(size) for size in sizes]
         for index in range(len(self.queues)):
             if index not in leave_out:
                 await self._set_up(index)
-        self.make_drivers()
+        if not keep:
+            self.make_drivers()
         if before_driver_ok:
             await before_driver_ok()
         await self.pci.driver_ok()

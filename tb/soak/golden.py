@@ -12,17 +12,26 @@ import cocotb
 
 from demo.progress import ProgressWriter
 from lib.sim import params
+from soak.blk_traffic import BlkTraffic
 from soak.case import load_cases
 from soak.configs import soak_config
-from soak.system import SoakSystem
-from soak.traffic import CaseFailed, run_case
+from soak.net_traffic import NetTraffic
+from soak.system import BlkSoakSystem, NetSoakSystem, SoakSystem
+from soak.traffic import CaseFailed, Traffic, run_case
+
+_TYPES: dict[str, tuple[type[SoakSystem], type[Traffic]]] = {
+    "net": (NetSoakSystem, NetTraffic),
+    "blk": (BlkSoakSystem, BlkTraffic),
+}
 
 
 @cocotb.test()
 async def golden(dut: Any) -> None:
     """Run the cases of `params().cases`; a line of JSON for each in `params().records`."""
     options = params()
-    system = SoakSystem(dut, soak_config(options.config))
+    config = soak_config(options.config)
+    make_system, make_traffic = _TYPES[config.device]
+    system = make_system(dut, config)
     await system.bring_up()
     progress = ProgressWriter()
     cases = load_cases(Path(options.cases))
@@ -33,7 +42,7 @@ async def golden(dut: Any) -> None:
             began = time.monotonic()
             record: dict[str, Any] = {"number": number, "case": asdict(case)}
             try:
-                record |= await run_case(system, case)
+                record |= await run_case(make_traffic, system, case)
             except CaseFailed as error:
                 record["failed"] = str(error)
                 failed.append(f"case {number}: {error}")

@@ -9,8 +9,9 @@ from typing import Any
 import cocotb
 
 from demo.progress import ProgressWriter
-from lib.hostile import draw_plan, hostile_config, make_hostile_run, make_hostile_system
+from lib.hostile import draw_plan, make_hostile_run, make_hostile_system
 from lib.sim import params
+from soak.configs import soak_config
 
 _STEP = 20
 
@@ -23,7 +24,8 @@ async def hostile(dut: Any) -> None:
     simulation broke off.
     """
     options = params()
-    system = make_hostile_system(dut, hostile_config())
+    config = soak_config(options.config)
+    system = make_hostile_system(dut, config)
     await system.bring_up()
     runs = make_hostile_run(system)
     await runs.prepare()
@@ -34,7 +36,7 @@ async def hostile(dut: Any) -> None:
         for done, (number, case) in enumerate(cases):
             if done % _STEP == 0:
                 progress.tell("hostile runs", done, len(cases))
-            plan = draw_plan(case["seed"])
+            plan = draw_plan(case["seed"], device=config.device)
             outcome = await runs.run(plan)
             record: dict[str, Any] = {
                 "number": number,
@@ -46,6 +48,7 @@ async def hostile(dut: Any) -> None:
                 "reset": outcome.reset,
                 "neighbour": outcome.neighbour,
                 "halted": outcome.halted,
+                "busy": outcome.busy,
             }
             if outcome.faults:
                 record["failed"] = "; ".join(outcome.faults)
@@ -53,4 +56,5 @@ async def hostile(dut: Any) -> None:
             records.write(json.dumps(record) + "\n")
             records.flush()
     progress.tell("hostile runs", len(cases), len(cases))
+    failed += await runs.finish()
     assert not failed, "\n".join(failed)

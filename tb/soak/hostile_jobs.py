@@ -8,16 +8,28 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from soak.configs import HOSTILE
+from soak.configs import BLK, HOSTILE
 from soak.jobs import Job, deal
 
 __all__ = ["hostile_jobs", "hostile_table"]
 
+CONFIGS = {"net": HOSTILE, "blk": BLK}
+"""By device type."""
 
-def hostile_jobs(seed: int, runs: int, only: int | None, parts: int) -> list[Job]:
+
+def hostile_jobs(
+    seed: int, runs: int, only: int | None, parts: int, types: Sequence[str]
+) -> list[Job]:
     """So many runs; `only`: the number of the one that is wanted."""
-    cases = [(number, {"seed": seed + number}) for number in range(runs)]
-    return deal("hostile", HOSTILE, [it for it in cases if only in (None, it[0])], parts)
+    made: list[list[Job]] = []
+    share, first = -(-runs // len(types)), 0
+    for name in types:
+        last = min(first + share, runs)
+        cases = [(number, {"seed": seed + number}) for number in range(first, last)]
+        wanted = [item for item in cases if only in (None, item[0])]
+        made.append(deal("hostile", CONFIGS[name], wanted, parts))
+        first = last
+    return [jobs[part] for part in range(parts) for jobs in made if part < len(jobs)]
 
 
 def hostile_table(records: Sequence[dict[str, Any]], seed: int) -> Table:
@@ -25,7 +37,7 @@ def hostile_table(records: Sequence[dict[str, Any]], seed: int) -> Table:
     table = Table(box=SIMPLE_HEAD, title=f"hostile drivers, seed {seed}; waits in cycles")
     table.add_column("format")
     table.add_column("feature")
-    for name in ("runs", "with intruder", "asked for reset", "cycles", "longest reset"):
+    for name in ("runs", "with intruder", "asked for reset", "busy", "cycles", "longest reset"):
         table.add_column(name, justify="right")
     table.add_column("longest wait of the neighbour", justify="right")
     table.add_column("failed", justify="right")
@@ -46,6 +58,7 @@ def _row(table: Table, ring: str, feature: str, records: Sequence[dict[str, Any]
         f"{len(records):,}",
         f"{sum(record['intruder'] for record in records):,}",
         f"{sum(record['halted'] for record in records):,}",
+        f"{sum(record['busy'] for record in records):,}",
         f"{sum(record['cycles'] for record in records):,}",
         *(
             f"{max((record[name] for record in records), default=0):,}"

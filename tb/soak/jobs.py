@@ -62,14 +62,13 @@ def run_jobs(
 
 def _run(job: Job, parts: Path, progress: Path, seed: int) -> tuple[list[dict[str, Any]], str]:
     """Simulate a job, in a process of its own; its records, and why it failed."""
-    from soak.configs import soak_config
-    from virtio_rtl.top import VirtioDevice
+    from soak.configs import soak_config, soak_device
 
     cases, records = parts / f"{job.name}.cases", parts / f"{job.name}.records"
     listed = [(at, asdict(case) if is_dataclass(case) else case) for at, case in job.cases]  # type: ignore[arg-type]
     cases.write_text(json.dumps(listed))
     failure = why_failed(
-        VirtioDevice(soak_config(job.config)),
+        soak_device(soak_config(job.config)),
         job.name,
         progress,
         module=job.module,

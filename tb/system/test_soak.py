@@ -1,4 +1,4 @@
-"""The short form of the long runs: a golden comparison of 5,000 buffers on one device."""
+"""The short form of the long runs: a golden comparison on a device of each type."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ from lib.paths import BUILD
 from lib.sim import choose_seed, simulate
 from soak.case import draw_cases, save_cases
 from soak.cli import app
-from soak.configs import soak_config
+from soak.configs import BLK, DISK, PAIRS, TYPES, soak_config, soak_device
 from soak.golden_jobs import golden_jobs
-from virtio_rtl.top import VirtioDevice
+from soak.hostile_jobs import hostile_jobs
 
-BUFFERS = 5_000
+NET = "net-x8", 5_000, (160, 700)
+DISKS = BLK, 648, (20, 27)
 
 
-def test_golden_comparison():
+@pytest.mark.parametrize(("config", "buffers", "frames"), [NET, DISKS], ids=["net", "blk"])
+def test_golden_comparison(config, buffers, frames):
     """Every buffer as the golden device has it, whatever was negotiated."""
-    name = "soak_short"
+    name = f"soak_short_{config}"
     seed = choose_seed(name)
     folder = BUILD / "soak"
     folder.mkdir(parents=True, exist_ok=True)
-    cases, records = folder / "short.cases", folder / "short.records"
-    drawn = draw_cases(seed, BUFFERS)
+    cases, records = folder / f"short_{config}.cases", folder / f"short_{config}.records"
+    drawn = draw_cases(seed, buffers, frames)
     save_cases(cases, list(enumerate(drawn)))
     simulate(
-        VirtioDevice(soak_config("net-x8")),
+        soak_device(soak_config(config)),
         module="soak.golden",
         name=name,
-        params={"config": "net-x8", "cases": str(cases), "records": str(records)},
+        params={"config": config, "cases": str(cases), "records": str(records)},
         seed=seed,
     )
     done = [json.loads(line) for line in records.read_text().splitlines()]
-    assert sum(record["buffers"] for record in done) >= BUFFERS
+    assert sum(record["buffers"] for record in done) >= buffers
     met = {
         (case["ring"], case["interrupts"], "event_idx" in case["features"])
         for case in (record["case"] for record in done)
@@ -56,20 +58,38 @@ def test_cases_are_drawn_again(buffers):
             assert all(size & (size - 1) == 0 for size in case.rx_sizes + case.tx_sizes)
 
 
-def test_jobs_hold_every_case_once():
+@pytest.mark.parametrize("types", [TYPES, ("net",), ("blk",)], ids="+".join)
+def test_jobs_hold_every_case_once(types):
     """However many simulations there are; a single case can be had alone."""
-    whole = [item for job in golden_jobs(3, 8_000, None, 1) for item in job.cases]
+    whole = [item for job in golden_jobs(3, 12_000, None, 1, types) for item in job.cases]
     assert [number for number, _ in whole] == list(range(len(whole)))
-    assert sum(case.buffers for _, case in whole) >= 8_000
+    assert sum(case.buffers for _, case in whole) >= 12_000
     for parts in (2, 5):
-        jobs = golden_jobs(3, 8_000, None, parts)
+        jobs = golden_jobs(3, 12_000, None, parts, types)
         assert len({job.name for job in jobs}) == len(jobs)
         assert sorted(number for job in jobs for number, _ in job.cases) == list(range(len(whole)))
     last = len(whole) - 1
-    assert [job.cases for job in golden_jobs(3, 8_000, last, 2)] == [(whole[last],)]
+    assert [job.cases for job in golden_jobs(3, 12_000, last, 2, types)] == [(whole[last],)]
+    for runs in (1, 7, 300):
+        jobs = hostile_jobs(3, runs, None, 2, types)
+        assert sorted(number for job in jobs for number, _ in job.cases) == list(range(runs))
 
 
-@pytest.mark.parametrize("arguments", [["gold"], ["--case", "3"], ["golden", "--case", "10000"]])
+def test_devices_of_the_jobs():
+    """As many as are worth to be built; those of one type where that is asked for."""
+
+    def configs(buffers, types=TYPES):
+        return {job.config for job in golden_jobs(3, buffers, None, 2, types)}
+
+    assert configs(3_000) == {"net-x8", PAIRS, BLK}
+    assert configs(20_000) == {"net-x8", PAIRS, BLK, DISK}
+    assert configs(20_000, ("net",)) == {"net-x8", PAIRS}
+    assert {job.config for job in hostile_jobs(3, 9, None, 2, ("blk",))} == {BLK}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["gold"], ["--case", "3"], ["golden", "--case", "10000"], ["--device", "disk"]]
+)
 def test_wrong_arguments(arguments, tmp_path):
     """One line, and status 2."""
     result = CliRunner().invoke(app, [*arguments, "--buffers", "500", "--output", str(tmp_path)])
@@ -77,7 +97,8 @@ def test_wrong_arguments(arguments, tmp_path):
     assert "error: " in result.output
 
 
-def test_a_failure_tells_how_to_see_it_again(monkeypatch, tmp_path):
+@pytest.mark.parametrize("more", [[], ["--device", "blk"]])
+def test_a_failure_tells_how_to_see_it_again(monkeypatch, tmp_path, more):
     """Exit status 1, the reason, and the command for the case alone."""
 
     def run(jobs, **options):
@@ -93,8 +114,9 @@ def test_a_failure_tells_how_to_see_it_again(monkeypatch, tmp_path):
 
     monkeypatch.setattr("soak.cli.run_jobs", run)
     arguments = ["golden", "--buffers", "2000", "--seed", "9", "--output", str(tmp_path)]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, [*arguments, *more])
     assert result.exit_code == 1
     assert "a bad end" in result.output
-    assert "ARGS='golden --seed 9 --buffers 2000 --case 1'" in result.output
+    options = " ".join(["golden --seed 9 --buffers 2000", *more])
+    assert f"ARGS='{options} --case 1'" in " ".join(result.output.split())
     assert json.loads((tmp_path / "results.json").read_text())["seed"] == 9
