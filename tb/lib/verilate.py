@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import cocotb_tools.config
@@ -128,8 +129,10 @@ def _compile(work: Path, args: list[str], make: list[str]) -> None:
     jobs = os.environ.get("BUILD_JOBS", str(os.cpu_count() or 1))
     commands = [
         ["verilator", "-Mdir", ".", *args, str(main), f"{top}.v"],
-        ["make", "-j", jobs, "-f", "Vtop.mk", f"OBJCACHE={object_cache()}", *make],
-    ]
+        # Verilator's makefiles call `python`, which not every machine has by that name.
+        ["make", "-j", jobs, "-f", "Vtop.mk", f"OBJCACHE={object_cache()}",
+         f"PYTHON3={sys.executable}", *make],
+    ]  # fmt: skip
     log = work / "build.log"
     with log.open("w") as out:
         for command in commands:
