@@ -43,7 +43,9 @@ def environment() -> dict[str, str]:
     root = verilator_root()
     env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
     env["VERILATOR_ROOT"] = str(root)
-    env["PATH"] = f"{root / 'bin'}{os.pathsep}{env.get('PATH', '')}"
+    # Verilator's makefiles call `python`: not every machine has one, but where we run has.
+    ours = Path(sys.executable).parent
+    env["PATH"] = os.pathsep.join((str(root / "bin"), env.get("PATH", ""), str(ours)))
     env["OBJCACHE_DIR"] = str(BUILD / "objects")
     return env
 
@@ -129,10 +131,8 @@ def _compile(work: Path, args: list[str], make: list[str]) -> None:
     jobs = os.environ.get("BUILD_JOBS", str(os.cpu_count() or 1))
     commands = [
         ["verilator", "-Mdir", ".", *args, str(main), f"{top}.v"],
-        # Verilator's makefiles call `python`, which not every machine has by that name.
-        ["make", "-j", jobs, "-f", "Vtop.mk", f"OBJCACHE={object_cache()}",
-         f"PYTHON3={sys.executable}", *make],
-    ]  # fmt: skip
+        ["make", "-j", jobs, "-f", "Vtop.mk", f"OBJCACHE={object_cache()}", *make],
+    ]
     log = work / "build.log"
     with log.open("w") as out:
         for command in commands:
