@@ -60,11 +60,13 @@ def _bad_request(system: BlkSystem, index: int) -> tuple[bytes, int]:
     ranges = [_range(system, index), random.choice(wrong)]
     random.shuffle(ranges)
     header = RequestHeader
+    # The device knows what to answer long before it has read all of a long one.
+    rest = random.randbytes(random.choice([0, 512, 8192]))
     return random.choice(
         [
-            (header(random.choice([2, 3, 5, 10, 14, 15, 26, 1 << 31])).encode(), 9),
+            (header(random.choice([2, 3, 5, 10, 14, 15, 26, 1 << 31])).encode() + rest, 9),
             (header(_T.IN, sector).encode(), 1025),
-            (header(_T.OUT, sector).encode() + random.randbytes(1024), 1),
+            (header(_T.OUT, sector).encode() + random.randbytes(1024) + rest, 1),
             (header(_T.IN, good).encode(), random.choice([2, 512, 514, 700])),
             (header(_T.OUT, good).encode() + random.randbytes(random.choice([1, 511, 600])), 1),
             (header(_T.OUT, good).encode() + random.randbytes(512), 0),
