@@ -38,7 +38,8 @@ def bottleneck(record: Record) -> str:
     if beats and beats >= FULL * cycles:
         width = NAMED_CONFIGS[record["config"]].width
         return f"TLP stream of {width} bits: {beats:.2f} beats in {cycles:.2f} cycles a frame"
-    where = f"inside the device: {cycles:.2f} cycles a frame"
+    unit = "request" if record.get("in_flight") else "frame"
+    where = f"inside the device: {cycles:.2f} cycles a {unit}"
     where += f", at least {beats:.2f} for its TLPs" if beats else ""
     tags = read_tags(record)
     reads = (record.get("occupancy") or {}).get("reads")

@@ -38,6 +38,7 @@ table { font-size: .9rem; } details { margin: .4rem 0; } summary { color: #555; 
 )
 
 _CEILING = (
+    "M/s: million frames a second each way, or million requests. "
     "The ceiling is what the wire model (models/virtio_model/wire.py) allows, with ACK, flow "
     "control and SKP as in the worst case. The simulated link has no SKP and sends ACKs as traffic "
     "demands, so that a full link passes 100%. The ideal endpoint sends the least TLPs that a case "
@@ -155,11 +156,11 @@ def _results(records: Sequence[Record]) -> list[str]:
     return [*out, f'<p class="missing">{_CEILING}</p>']
 
 
-_RATE_HEAD = ("Mpps", "ceiling", "ideal", "of ceiling", "of ideal")
+_RATE_HEAD = ("M/s", "ceiling", "ideal", "of ceiling", "of ideal")
 
 
 def _rate_cells(record: Record) -> tuple[str, ...]:
-    """Return rate, ceiling and ideal in Mpps, and the shares; empty where a figure is missing."""
+    """Return rate, ceiling and ideal in millions a second, and the shares; empty if missing."""
     forms: dict[str, Callable[[Any], str]] = {
         "mpps": rate,
         "ceiling_mpps": rate,
@@ -200,7 +201,7 @@ def _wire(records: Sequence[Record]) -> list[str]:
         out.append(figure(pictures.wire(mine, [_short(one) for one in mine]), ""))
         out.append("<details><summary>as a table</summary>")
         found = pictures.kinds(mine)
-        head = ("bytes on the wire per frame", "", *found, "sum", "model")
+        head = ("bytes on the wire per frame or request", "", *found, "sum", "model")
         columns = tuple(range(2, len(head)))
         out.append(table(head, _wire_rows(mine, found), numbers=columns) + "</details>")
     return out
@@ -276,7 +277,7 @@ def _settings(records: Sequence[Record]) -> list[tuple[str, str]]:
     names = {
         "ring": "ring format",
         "ring_size": "descriptors in a ring",
-        "batch": "frames a doorbell, at most",
+        "batch": "frames or requests a doorbell, at most",
         "host_read_ns": "host reads on average, ns",
         "seed": "seed",
         "link_gbps": "raw rate of the link, Gb/s",

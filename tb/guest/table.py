@@ -11,7 +11,7 @@ from guest.results import CaseResult
 
 HEAD = (
     "device", "ring", "events", "kernel", "also", "checks", "verified s",
-    "sim. us", "kcycles/s", "requests", "irqs", "TLPs", "s",
+    "sim. us", "kcycles/s", "requests", "irqs", "TLPs", "took s",
 )  # fmt: skip
 NUMBERS = tuple(range(5, len(HEAD)))
 
@@ -21,7 +21,8 @@ LEGEND = (
     "events: how each side says when it wants to hear from the other; "
     "also: NOTIFICATION_DATA (data), IN_ORDER (order), RING_RESET (reset) where the kernel took "
     "them; a processor for each of two virtqueues (2cpu); "
-    "verified: seconds from QEMU's start to the first data seen to be right."
+    "verified: seconds from QEMU's start to the first data seen to be right; "
+    "sim. us: simulated time; took: seconds that the guest took in all."
 )
 WIDTH = 140
 """Columns that the table takes, where the output is no terminal."""

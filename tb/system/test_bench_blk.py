@@ -209,7 +209,7 @@ def test_record_and_table():
     found = [judge(one, [small, large]) for one in (small, large)]
     assert [verdict.target.value for verdict in found] == [0.85, 0.95]
     assert found[0].word == "ok"
-    assert "inside the device: 25.00 cycles" in bottleneck(small)
+    assert "inside the device: 25.00 cycles a request" in bottleneck(small)
     text = io.StringIO()
     for table in tables([small, large]):
         Console(file=text, width=150).print(table)
