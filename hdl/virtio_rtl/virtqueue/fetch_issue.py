@@ -18,9 +18,14 @@ class FetchIssue(wiring.Component):
     """Looks at one virtqueue at a time and issues at most one descriptor read for it.
 
     A first look reads one batch. While every batch comes back full, the number of batches in
-    flight doubles, up to the read-ahead store or one lap of the ring: a lone buffer costs one
-    read, a flood keeps the round trip covered. A fetch ends at a multiple of the batch, so that
-    reads stay aligned.
+    flight doubles, up to eight, the read-ahead store or one lap of the ring: a lone buffer costs
+    one read, a flood keeps the round trip covered. A fetch ends at a multiple of the batch, so
+    that reads stay aligned.
+
+    A driver that keeps few buffers in flight makes slots available only as others are used. A
+    fetch further ahead than that finds nothing, and what is available meanwhile waits until all of
+    them are back. So each one halves the most that may be in flight, down to two batches; 32 full
+    batches in a row double it again.
 
     Before a virtqueue goes idle, the device enables notifications again and looks once more
     [virtio 1.4 §2.8.10]; it disables them only in a flood.
@@ -104,6 +109,7 @@ class FetchIssue(wiring.Component):
         count = Signal(range(self.batch + 1))
         more = Signal()
         streak = Signal(2)
+        doublings = Signal(2)
         room = Signal(self.pointer_bits + 1)
         size = Signal(16)
         enabled = Signal()
@@ -124,6 +130,7 @@ class FetchIssue(wiring.Component):
                 with m.Case(path):
                     m.d.comb += taken.eq(getattr(self, f"taken_{path}"))
 
+        widest = 3 - self.state.narrow
         config = self.lookup.config
         start = data.View(own_layout, Signal(own_layout))
         m.d.comb += start.eq(own_read.data)
@@ -147,7 +154,7 @@ class FetchIssue(wiring.Component):
         fetch = Signal()
         fits = room >= count
         window = Signal(range(8 * self.batch + 1))
-        m.d.comb += window.eq(self.batch << streak)
+        m.d.comb += window.eq(self.batch << doublings)
         next_index = Signal(16)
         # No slot may be in flight for two laps: what it held two laps ago looks available.
         one_lap = (in_flight + count) <= size
@@ -224,6 +231,7 @@ class FetchIssue(wiring.Component):
                     count.eq(Mux(to_ring_end < to_batch_end, to_ring_end, to_batch_end)),
                     more.eq(self.state.more),
                     streak.eq(self.state.streak),
+                    doublings.eq(Mux(self.state.streak > widest, widest, self.state.streak)),
                     room.eq(self.depth - (start.pointer - taken)[: self.pointer_bits]),
                     size.eq(config.size),
                     enabled.eq(config.enabled & ~self.state.halted),

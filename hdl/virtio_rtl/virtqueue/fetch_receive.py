@@ -10,7 +10,7 @@ from ..types.dma import ReadRequest
 from ..types.packet import packet_stream
 from ..types.virtqueue import Descriptor, FetchTicket, QueueLookup
 from .fetch_source import FetchSource
-from .fetch_state import receive_state
+from .fetch_state import look_ahead, receive_state
 
 __all__ = ["FetchReceive"]
 
@@ -164,10 +164,9 @@ class FetchReceive(wiring.Component):
             # A chain that has begun must be there: if it is not, a second look makes sure.
             result.more.eq((~ended | now.chain_open) & ~received_error),
         ]
-        with m.If(~ended):
-            m.d.comb += result.streak.eq(Mux(state.streak == 3, 3, state.streak + 1))
-        with m.Else():
-            m.d.comb += [result.epoch.eq(~state.epoch), result.streak.eq(state.streak >> 1)]
+        look_ahead(m, state, result, full=~ended, ahead=fetch.speculative, empty=good == 0)
+        with m.If(ended):
+            m.d.comb += result.epoch.eq(~state.epoch)
 
         def restart(known, pointer_minus_committed):
             """Nothing of this fetch has been seen."""
