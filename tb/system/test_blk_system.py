@@ -7,8 +7,9 @@ from typing import Any
 
 import cocotb
 
-from lib.blk_system import BlkSystem, blk_config
+from lib.blk_system import BlkSystem
 from lib.blk_traffic import exchange, random_request
+from lib.hostile import hostile_config
 from lib.register_monitor import BLK, RegisterMonitor
 from lib.ring_monitor.attach import attach
 from lib.sim import simulate
@@ -34,12 +35,14 @@ FEATURES = {
         "ring_reset", "suspend",
     ),
 }  # fmt: skip
+DEVICE = hostile_config(device="blk")
+"""The model of the hostile drivers, which takes a minute to build."""
 CONFIG = by_name(blk.CONFIG)
 OK, IOERR, UNSUPP = RequestStatus.OK, RequestStatus.IOERR, RequestStatus.UNSUPP
 
 
 def make_system(dut, ring: str = "packed", features: str = "all", **options: Any) -> BlkSystem:
-    return BlkSystem(dut, blk_config(), ring=ring, features=FEATURES[features], **options)
+    return BlkSystem(dut, DEVICE, ring=ring, features=FEATURES[features], **options)
 
 
 @cocotb.test(timeout_time=4, timeout_unit="ms")
@@ -106,15 +109,16 @@ async def what_the_device_says_of_itself(dut):
     assert found["blk_size"] == 4096
     assert (found["unused0"], found["unused1"]) == (0, 0)
     assert found["write_zeroes_may_unmap"] == 0, "zeroes are written, always"
-    assert found["num_queues"] == len(system.queues) == 2
+    assert found["num_queues"] == len(system.queues) == 4
     monitor.check()
     # A sector is 512 bytes, whatever the block size.
     before, data = (await system.look())[:1536], random.randbytes(512)
     await system.do(0, RequestType.OUT, 1, data)
     after = before[:512] + data + before[1024:]
     assert (await system.do(0, RequestType.IN, 0, room=1536)).data == after
-    assert (await system.do(0, RequestType.IN, 63, room=512)).status == OK
-    assert (await system.do(0, RequestType.IN, 64, room=512)).status == IOERR
+    last = disk.capacity_sectors - 1
+    assert (await system.do(0, RequestType.IN, last, room=512)).status == OK
+    assert (await system.do(0, RequestType.IN, last + 1, room=512)).status == IOERR
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -248,4 +252,4 @@ async def a_part_longer_than_the_limit(dut, ring, part):
 
 
 def test_blk_system():
-    simulate(VirtioDevice(blk_config()), module=__name__, name="blk_system")
+    simulate(VirtioDevice(DEVICE), module=__name__, name="blk_system")

@@ -47,6 +47,7 @@ def test_mixed_sizes():
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 def test_whole_entropy_demo(tmp_path):
     """Every request gets its bytes, those of the seeded source; a report and a result."""
     printed = demonstrate(tmp_path, DEVICE="entropy", RING="split")
