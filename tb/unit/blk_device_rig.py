@@ -99,18 +99,20 @@ class GoldenDisk:
         return length % 512 == 0 and sector + length // 512 <= self.config.capacity_sectors
 
     def _zero(self, body: bytes, longest: int, most: int, flags: int) -> int:
+        runs, status = [], OK
         if len(body) % 16 or len(body) // 16 > most:
-            return IOERR
-        good = []
-        for at in range(0, len(body), 16):
+            status = IOERR
+        for at in range(0, len(body) - 15, 16):
             sector = int.from_bytes(body[at : at + 8], "little")
             sectors = int.from_bytes(body[at + 8 : at + 12], "little")
             if int.from_bytes(body[at + 12 : at + 16], "little") & ~flags:
                 return UNSUPP
             if sectors > longest or not self._holds(sector, 512 * sectors):
-                return IOERR
-            good.append((sector, sectors))
-        for sector, sectors in good:
+                status = IOERR
+            runs.append((sector, sectors))
+        if status != OK:
+            return status
+        for sector, sectors in runs:
             self.image[512 * sector : 512 * (sector + sectors)] = bytes(512 * sectors)
         return OK
 

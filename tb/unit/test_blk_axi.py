@@ -8,8 +8,8 @@ from typing import Any
 import cocotb
 import pytest
 from blk_device_rig import AXI_CONSTANT, BlkRig, blk_config, header, segment
+from blk_requests import CAPACITY, SMALL, random_request
 from cocotb.triggers import RisingEdge
-from test_blk_device import CAPACITY, SMALL, random_request
 from virtqueue_helper import nothing_more, until
 
 from lib.port import reader

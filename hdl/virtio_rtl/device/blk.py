@@ -98,7 +98,7 @@ class BlkDevice(wiring.Component):
     IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES. What comes in the wrong direction is ignored, and
     GET_ID gives as much of the identity as there is room for. A request without a writable byte is
     not done. DISCARD writes zeros, as WRITE_ZEROES does. A request of several segments is done as a
-    whole or, if one of them is refused, not at all; the first refused one gives the status.
+    whole or, if one of them is refused, not at all: UNSUPP if any has an unknown flag, else IOERR.
 
     Nothing is done for a request whose readable bytes could not be read, with one exception: of an
     OUT that is longer than the device can hold (256 beats of data), the beginning may have been

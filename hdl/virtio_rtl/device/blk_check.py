@@ -28,10 +28,11 @@ _PART_BITS = 26
 class BlkCheck(wiring.Component):
     """Turn commands into plans: the action, or the status of a request that cannot be done.
 
-    In this order: a header that is too short or could not be read is an IOERR; a type that is
-    unknown, or belongs to a feature that was not accepted, is UNSUPP; a write to a read-only disk,
-    data that are no whole sectors, and sectors beyond the end, are IOERR; then the verdict about
-    its segments. A request without a byte for the status is not done. [virtio 1.4 §5.2.6.2]
+    In this order: a header that is too short, or bytes that could not be read, are an IOERR; a type
+    that is unknown, or belongs to a feature that was not accepted, is UNSUPP, and so is a segment
+    with an unknown flag; a write to a read-only disk, data that are no whole sectors or segments,
+    too many segments, and sectors beyond the end, are IOERR. A request without a byte for the
+    status is not done. [virtio 1.4 §5.2.6.2]
 
     Parameters
     ----------
@@ -166,7 +167,7 @@ class BlkCheck(wiring.Component):
         checked = self.verdict.payload
         with m.If(three.unreadable):
             m.d.comb += out.status.eq(Status.IOERR)
-        with m.Elif(three.unsupported):
+        with m.Elif(three.unsupported | (has_segments & (checked.status == Status.UNSUPP))):
             m.d.comb += out.status.eq(Status.UNSUPP)
         with m.Elif(three.refused):
             m.d.comb += out.status.eq(Status.IOERR)

@@ -17,9 +17,11 @@ _STAGES = 3
 class BlkSegments(wiring.Component):
     """Cut a request's body into segments, check each, and queue what is good.
 
-    The first segment that is refused gives the request's status: UNSUPP for flags that mean
-    nothing (``unmap`` of a DISCARD is one), IOERR for one that is too long or reaches beyond the
-    disk. Segments of no sectors are left out. [virtio 1.4 §5.2.6.2]
+    A flag that means nothing (``unmap`` of a DISCARD is one) makes the request's status UNSUPP,
+    whatever else is wrong and wherever the segment stands, also behind the last one that a request
+    may have; else a segment that is too long or reaches beyond the disk makes it IOERR. Bytes
+    behind the last whole segment are not looked at. Segments of no sectors are left out.
+    [virtio 1.4 §5.2.6.2]
 
     Parameters
     ----------
@@ -141,7 +143,8 @@ class BlkSegments(wiring.Component):
         ]
         with m.If(good):
             m.d.sync += number.eq(number + 1)
-        with m.If(valid[2] & (status == Status.OK)):
+        # UNSUPP, the greatest, stays; no segment behind the first that is refused is queued.
+        with m.If(valid[2] & (step_status > status)):
             m.d.sync += status.eq(step_status)
         with m.If(self.verdict.valid & self.verdict.ready):
             m.d.sync += [ended.eq(0), number.eq(0), status.eq(Status.OK)]

@@ -35,7 +35,8 @@ class GoldenBlk:
     FLUSH and GET_ID. GET_ID gives as much of the 20 bytes as there is room for.
 
     A DISCARD zeroes its sectors, as WRITE_ZEROES does; `unmap` makes no difference. All ranges of
-    a request are done, or none; the first that is refused gives the status.
+    a request are done, or none: flags that mean nothing, in any of them, are UNSUPP, whatever else
+    is wrong.
     Without flushes a write is as final as with them.
 
     Parameters
@@ -144,13 +145,14 @@ class GoldenBlk:
 
     def _zero(self, kind: int, data: bytes) -> RequestStatus:
         longest, most = self.limits.ranges(kind)
-        if self.limits.read_only or len(data) % SEGMENT_SIZE or len(data) // SEGMENT_SIZE > most:
-            return _IOERR
         allowed = SEGMENT_UNMAP if kind == RequestType.WRITE_ZEROES else 0
-        ranges = decode_ranges(data)
+        ragged = len(data) % SEGMENT_SIZE
+        ranges = decode_ranges(data[: len(data) - ragged])
+        if any(item.flags & ~allowed for item in ranges):
+            return _UNSUPP
+        if self.limits.read_only or ragged or len(ranges) > most:
+            return _IOERR
         for item in ranges:
-            if item.flags & ~allowed:
-                return _UNSUPP
             if item.sectors > longest or not self.limits.holds(item.sector, item.sectors):
                 return _IOERR
         for item in ranges:
