@@ -1,6 +1,7 @@
 """Device configurations: frozen, validated, named."""
 
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 from .config_blk import BlkConfig
 from .config_entropy import EntropyConfig
@@ -168,12 +169,27 @@ class DeviceConfig:
             self.entropy.word_bits,
             "at most the width",
         )
+        self._require_patience()
         octets = self.mac.split(":")
         _require(
             len(octets) == 6 and all(len(o) == 2 for o in octets) and not int(octets[0], 16) & 1,
             "mac",
             self.mac,
             "a unicast address such as 02:00:00:00:00:01",
+        )
+
+    def _require_patience(self) -> None:
+        """Rings that start up must not be taken for a source that has failed."""
+        entropy = self.entropy
+        if entropy.source != "ring_oscillator" or entropy.stand_in:
+            return
+        first = entropy.first_beat_us(self.width, self.clock_mhz)
+        _require(
+            entropy.dry_after_us >= 1.5 * first,
+            "entropy.dry_after_us",
+            entropy.dry_after_us,
+            f"at least {ceil(1.5 * first)}, for rings with these sample_cycles need {ceil(first)} "
+            "for their first beat",
         )
 
     @property

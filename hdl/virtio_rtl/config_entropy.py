@@ -32,8 +32,8 @@ class EntropyConfig:
         Bytes given for one request at most, 1 to 65536.
     dry_after_us
         If the source gives nothing for so long when the device is to be suspended while a request
-        waits, it counts as failed; 0.1 to 1000000. For rings it must be longer than the start-up
-        test and a beat take: ``(1024 + 4 * width) * sample_cycles`` cycles, and half as much more.
+        waits, it counts as failed; 0.1 to 10000000. For rings it is at least what ``first_beat_us``
+        says and half as much more.
     word_bits
         ``"port"``: bits of a word, a power of two from 8 to the width of the datapath.
     seed
@@ -48,7 +48,8 @@ class EntropyConfig:
         tests.
     stand_in
         ``"ring_oscillator"``: build a generator in place of the rings, for simulation,
-        **not random**.
+        **not random**. It may be slower than ``dry_after_us`` allows, so that a test sees a source
+        that is dry.
     stand_in_samples
         Samples after which the stand-in sticks, for tests of failures; 0: never.
     """
@@ -78,7 +79,7 @@ class EntropyConfig:
 
         require(self.source in _SOURCES, "source", f"one of {', '.join(_SOURCES)}")
         within("largest_reply", 1, 65536)
-        within("dry_after_us", 0.1, 1_000_000)
+        within("dry_after_us", 0.1, 10_000_000)
         words = (8, 16, 32, 64, 128, 256, 512)
         require(self.word_bits in words, "word_bits", "a power of two from 8 to 512")
         require(0 < self.seed < 1 << 64, "seed", "64 bits and not 0")
@@ -88,6 +89,16 @@ class EntropyConfig:
         within("sample_cycles", 4, 65536)
         within("min_entropy", 0.1, 1)
         within("stand_in_samples", 0, 1 << 32)
+
+    def first_beat_us(self, width: int, clock_mhz: float) -> float:
+        """How long rings take from a reset to their first beat: the start-up test and its bits.
+
+        Of two samples a bit comes if they differ: the mean, with all the bias that ``min_entropy``
+        allows; so it is four samples a bit to 16.
+        """
+        often = 2**-self.min_entropy
+        samples = PROPORTION_WINDOW + width / (often * (1 - often))
+        return samples * self.sample_cycles / clock_mhz
 
     @property
     def repetition_cutoff(self) -> int:

@@ -28,7 +28,9 @@ RINGS = {
     "source": "ring_oscillator", "stand_in": True, "sample_cycles": PERIOD,
     "stand_in_samples": SAMPLES, "dry_after_us": 52,
 }  # fmt: skip
-"""No byte for 131 us from a reset on, then 8 bytes every 33 us."""
+"""No byte for 164 us from a reset on, then 8 every 33 us: dry at first, and never again. For real
+rings the configuration refuses this.
+"""
 RESETS = (("split", "device"), ("packed", "function"))
 
 

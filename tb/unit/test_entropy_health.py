@@ -11,7 +11,7 @@ import pytest
 
 from lib.sim import params, simulate
 from lib.streams import StreamSink, cycles, reset, start_clock
-from virtio_rtl.config import ConfigError
+from virtio_rtl.config import ConfigError, DeviceConfig
 from virtio_rtl.config_entropy import EntropyConfig, _critical_binomial
 from virtio_rtl.device.entropy_health import HealthTests
 from virtio_rtl.device.entropy_noise import NoiseBytes
@@ -306,6 +306,8 @@ def test_cutoffs_of_a_configuration() -> None:
     [
         ("source", "dice"),
         ("largest_reply", 0),
+        ("dry_after_us", 0),
+        ("dry_after_us", 10_000_001),
         ("word_bits", 24),
         ("seed", 0),
         ("seed", 1 << 64),
@@ -320,6 +322,37 @@ def test_entropy_config_refuses(field: str, value: Any) -> None:
     """A value that cannot be built, by the name of its field."""
     with pytest.raises(ConfigError, match=rf"^entropy\.{field} = "):
         EntropyConfig(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("width", "clock_mhz", "sample_cycles", "min_entropy", "first", "patience"),
+    [(64, 125.0, 16, 1, 164, 246), (64, 125.0, 65536, 1, 671_089, 1_006_633),
+     (256, 250.0, 65536, 1, 536_871, 805_307), (512, 250.0, 100, 1, 1229, 1844),
+     (64, 125.0, 16, 0.5, 171, 256), (512, 250.0, 16, 0.1, 590, 885)],
+)  # fmt: skip
+def test_rings_that_start_up_are_not_dry(
+    width: int,
+    clock_mhz: float,
+    sample_cycles: int,
+    min_entropy: float,
+    first: int,
+    patience: int,
+) -> None:
+    """From the start-up test and a beat of biased samples; both figures are in the refusal."""
+
+    def device(dry_after_us: float, **more: Any) -> DeviceConfig:
+        rings: dict[str, Any] = {"source": "ring_oscillator", "min_entropy": min_entropy}
+        rings |= {"sample_cycles": sample_cycles, "dry_after_us": dry_after_us}
+        entropy = EntropyConfig(**rings | more)
+        return DeviceConfig("e", "entropy", width, clock_mhz, entropy=entropy)
+
+    device(patience)
+    for wrong in (patience - 1, 0.1):
+        told = rf"^entropy\.dry_after_us = {wrong}: at least {patience}, .* {first} for their first"
+        with pytest.raises(ConfigError, match=told):
+            device(wrong)
+    device(0.1, stand_in=True)  # for a test that wants it dry
+    device(0.1, source="port")
 
 
 def test_health_tests_refuse_nonsense() -> None:
