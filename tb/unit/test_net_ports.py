@@ -16,7 +16,8 @@ from virtqueue_helper import until
 
 from lib.sim import params, simulate
 from lib.streams import StreamSink, StreamSource, cycles, reset, start_clock
-from virtio_rtl.device.net_ports import CutPacket, PacketToPort, PortToPacket
+from virtio_rtl.device.net_ports import PacketToPort, PortToPacket
+from virtio_rtl.lib.cut_packet import CutPacket
 from virtio_rtl.types.axis import AXIStream
 from virtio_rtl.types.packet import packet_beat, packet_stream
 

@@ -5,10 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config_blk import BlkConfig
+from ..lib.cut_packet import CutPacket
 from ..lib.frame_fifo import FrameFIFO
 from ..lib.stream import SkidBuffer, StreamFIFO
 from .blk_types import Written, write_beat
-from .net_ports import CutPacket
 
 __all__ = ["BlkAxiWrite", "burst"]
 

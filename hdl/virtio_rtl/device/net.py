@@ -10,6 +10,7 @@ from virtio_model.spec.fields import by_name
 from virtio_model.spec.net import NetFeature
 
 from ..config import DeviceConfig
+from ..lib.cut_packet import CutPacket
 from ..lib.frame_fifo import FrameFIFO
 from ..lib.prefix import AddPrefix, DropPrefix
 from ..regs.maps import Counter
@@ -18,7 +19,7 @@ from ..types.packet import packet_stream
 from ..types.virtqueue import WritableRequest
 from .kind import DeviceType, register
 from .mtu_limit import MTULimit
-from .net_ports import CutPacket, PacketToPort, PortToPacket
+from .net_ports import PacketToPort, PortToPacket
 
 __all__ = ["HEADER_BYTES", "NET", "NetDevice"]
 
