@@ -55,7 +55,7 @@ class BlkType:
             "discard_sector_alignment": 1,
             "max_write_zeroes_sectors": _RANGE_SECTORS,
             "max_write_zeroes_seg": _RANGES,
-            "write_zeroes_may_unmap": 1,
+            "write_zeroes_may_unmap": 0,  # a disk in memory deallocates nothing
         }
         self.config = b"".join(
             values.get(field.name, 0).to_bytes(field.size, "little") for field in blk.CONFIG

@@ -372,6 +372,21 @@ def test_cache_mode_is_the_drivers() -> None:
         assert run(up.driver.read_config([fields["capacity"]])) == {"capacity": 1}
 
 
+def test_a_disk_in_memory_unmaps_nothing() -> None:
+    """It says so, and takes `unmap` for the permission that it is."""
+    image = bytearray(random.Random(2).randbytes(8 * SECTOR))
+    function = GoldenFunction(BlkType(image))
+    with served(function) as rig:
+        begin(rig, True, 2)
+        up = rig.bring_up(function.device.features, [8], dependencies=blk.DEPENDENCIES)
+        field = next(field for field in blk.CONFIG if field.name == "write_zeroes_may_unmap")
+        assert run(up.driver.read_config([field])) == {field.name: 0}
+        disk = Disk(rig, up, image)
+        disk.driver.write_zeroes([Range(2, 3, 1)])
+        assert disk.answer().status == RequestStatus.OK
+        assert [any(image[at * SECTOR :][:SECTOR]) for at in (1, 2, 3, 4, 5)] == [1, 0, 0, 0, 1]
+
+
 def test_pages_under_io_may_change() -> None:
     """A file system writes into a page that is on its way to the disk; that is its right."""
     image = bytearray(8 * SECTOR)
