@@ -40,7 +40,7 @@ class BusMonitor:
         self._lanes = rig.width // 8
         names = ("awvalid", "awready", "awaddr", "awlen", "arvalid", "arready", "araddr", "arlen",
                  "wvalid", "wready", "wlast", "wstrb", "bvalid", "bready", "rvalid", "rready",
-                 "rlast")  # fmt: skip
+                 "rlast", "awcache", "arcache")  # fmt: skip
         self._ports = {name: reader(getattr(dut, f"axi__{name}")) for name in names}
         cocotb.start_soon(self._run())
 
@@ -78,6 +78,8 @@ class BusMonitor:
             if ports["wlast"]():
                 self.written += 1
             return
+        # Not bufferable (bit 0): the answer comes from the memory, or a FLUSH promises too much.
+        assert ports[f"{kind}cache"]() == 0b0010, "a buffer may answer for the memory"
         first = ports[f"{kind}addr"]()
         last = first + (ports[f"{kind}len"]() + 1) * self._lanes - 1
         assert first % 512 == 0

@@ -102,8 +102,8 @@ class BlkDevice(wiring.Component):
 
     Nothing is done for a request whose readable bytes could not be read, with one exception: of an
     OUT that is longer than the device can hold (256 beats of data), the beginning may have been
-    written. There is no volatile cache: a write is answered when every later read sees it, so a
-    FLUSH has nothing to do but to wait for its turn.
+    written. There is no volatile cache: a write is answered when the memory has it, so a FLUSH has
+    nothing to do but to wait for its turn.
 
     Parameters
     ----------

@@ -13,15 +13,20 @@ from .blk_types import backend_ports
 __all__ = ["BlkAxi"]
 
 _INCREMENTING = 1
-_BUFFERABLE = 0b0011
-"""Normal memory, not cacheable, may be buffered; the answer comes from where later reads look."""
+_NOT_BUFFERABLE = 0b0010
+"""Normal memory, neither cacheable nor bufferable: a write is answered by the memory itself.
+
+A buffer on the way that answers in its place may lose the write, and a FLUSH, which only waits for
+the answers, would have promised too much. [virtio 1.4 §5.2.6.2]
+"""
 
 
 class BlkAxi(wiring.Component):
     """A disk in external memory. See ``BlkAxiRead`` and ``BlkAxiWrite``.
 
     All bursts have ID 0, so answers come in order; they increment by full beats and lie inside an
-    aligned block of ``config.axi_burst_bytes``. SLVERR and DECERR are errors of the request.
+    aligned block of ``config.axi_burst_bytes``. SLVERR and DECERR are errors of the request. No
+    buffer on the way may answer for the memory (AxCACHE), so what is answered is written for good.
 
     Parameters
     ----------
@@ -74,7 +79,7 @@ class BlkAxi(wiring.Component):
                 getattr(axi, f"{kind}len").eq(room.address.payload.length),
                 getattr(axi, f"{kind}size").eq((self.width // 8 - 1).bit_length()),
                 getattr(axi, f"{kind}burst").eq(_INCREMENTING),
-                getattr(axi, f"{kind}cache").eq(_BUFFERABLE),
+                getattr(axi, f"{kind}cache").eq(_NOT_BUFFERABLE),
                 getattr(axi, f"{kind}valid").eq(room.address.valid),
                 room.address.ready.eq(getattr(axi, f"{kind}ready")),
             ]
