@@ -42,17 +42,20 @@ def empty(scene: Scene) -> list[Action]:
 
 
 def writable_before_readable(scene: Scene) -> list[Action]:
+    """Readable elements behind writable ones."""
     at = buffer_address(scene.draw)
     chain = [Element(at, 100, WRITE), Element(at + 100, 100), Element(at + 200, 100, WRITE)]
     return scene.writer.expose(linked(chain[: scene.draw.randint(2, 3)]), "writable first")
 
 
 def wrong_direction(scene: Scene) -> list[Action]:
+    """Writable where the device only reads, or the other way round."""
     at = buffer_address(scene.draw)
     return scene.writer.expose([Element(at, 400, scene.direction ^ WRITE)], "wrong direction")
 
 
 def reserved_flags(scene: Scene) -> list[Action]:
+    """Flag bits that mean nothing are set."""
     at = buffer_address(scene.draw)
     flags = scene.direction | scene.draw.getrandbits(16) & 0x7F78
     return scene.writer.expose([Element(at, 200, flags)], "reserved flags")

@@ -27,6 +27,7 @@ def loop(scene: Scene) -> list[Action]:
 
 
 def next_out_of_range(scene: Scene) -> list[Action]:
+    """A link to a descriptor behind the end of the table, or to any."""
     writer = _writer(scene)
     chain = scene.chain(min(writer.place.size, 4))
     size = writer.place.size
@@ -37,6 +38,7 @@ def next_out_of_range(scene: Scene) -> list[Action]:
 
 
 def head_out_of_range(scene: Scene) -> list[Action]:
+    """The available ring names a descriptor behind the end of the table."""
     writer = _writer(scene)
     size = writer.place.size
     return writer.announce(scene.draw.choice((size, 0xFFFF, 0x8000, size * 2)), "head out of range")
