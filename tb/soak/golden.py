@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from soak.blk_traffic import BlkTraffic
 from soak.case import load_cases
 from soak.configs import soak_config
 from soak.net_traffic import NetTraffic
+from soak.records import RecordWriter
 from soak.system import BlkSoakSystem, NetSoakSystem, SoakSystem
 from soak.traffic import CaseFailed, Traffic, run_case
 
@@ -27,7 +27,7 @@ _TYPES: dict[str, tuple[type[SoakSystem], type[Traffic]]] = {
 
 @cocotb.test()
 async def golden(dut: Any) -> None:
-    """Run the cases of `params().cases`; a line of JSON for each in `params().records`."""
+    """Run the cases of `params().cases`; what came of them goes to `params().records`."""
     options = params()
     config = soak_config(options.config)
     make_system, make_traffic = _TYPES[config.device]
@@ -36,7 +36,7 @@ async def golden(dut: Any) -> None:
     progress = ProgressWriter()
     cases = load_cases(Path(options.cases))
     failed = []
-    with Path(options.records).open("w") as records:
+    with RecordWriter(Path(options.records)) as records:
         for done, (number, case) in enumerate(cases):
             progress.tell("golden comparison", done, len(cases))
             began = time.monotonic()
@@ -47,7 +47,7 @@ async def golden(dut: Any) -> None:
                 record["failed"] = str(error)
                 failed.append(f"case {number}: {error}")
             record["seconds"] = time.monotonic() - began
-            records.write(json.dumps(record) + "\n")
-            records.flush()
-    progress.tell("golden comparison", len(cases), len(cases))
+            records.case(record)
+        progress.tell("golden comparison", len(cases), len(cases))
+        records.end([])
     assert not failed, "\n".join(failed)

@@ -12,16 +12,16 @@ from demo.progress import ProgressWriter
 from lib.hostile import draw_plan, make_hostile_run, make_hostile_system
 from lib.sim import params
 from soak.configs import soak_config
+from soak.records import RecordWriter
 
 _STEP = 20
 
 
 @cocotb.test()
 async def hostile(dut: Any) -> None:
-    """Run the cases of `params().cases`; a line of JSON for each in `params().records`.
+    """Run the cases of `params().cases`; what came of them goes to `params().records`.
 
-    A case is the seed of its plan; a record that says ``started`` alone is of a run in which the
-    simulation broke off.
+    A case is the seed of its plan.
     """
     options = params()
     config = soak_config(options.config)
@@ -32,7 +32,7 @@ async def hostile(dut: Any) -> None:
     progress = ProgressWriter()
     cases = json.loads(Path(options.cases).read_text())
     failed = []
-    with Path(options.records).open("w") as records:
+    with RecordWriter(Path(options.records)) as records:
         for done, (number, case) in enumerate(cases):
             if done % _STEP == 0:
                 progress.tell("hostile runs", done, len(cases))
@@ -53,8 +53,9 @@ async def hostile(dut: Any) -> None:
             if outcome.faults:
                 record["failed"] = "; ".join(outcome.faults)
                 failed.append(f"case {number}: {record['failed']}\n{plan.show()}")
-            records.write(json.dumps(record) + "\n")
-            records.flush()
-    progress.tell("hostile runs", len(cases), len(cases))
-    failed += await runs.finish()
+            records.case(record)
+        progress.tell("hostile runs", len(cases), len(cases))
+        ended = await runs.finish()
+        records.end(ended)
+        failed += ended
     assert not failed, "\n".join(failed)

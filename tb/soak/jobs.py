@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.pool import fresh_parts, run_pool, why_failed
+from soak.records import Records, read_records
 
 __all__ = ["Job", "deal", "run_jobs"]
 
@@ -23,8 +24,8 @@ class Job:
     """One simulation: some cases of a device, with their numbers in the whole soak.
 
     `module` holds the cocotb test. It finds in `lib.sim.params()` the device's name `config` and
-    two files: `cases`, a JSON list of [number, case], and `records`, into which it writes a line
-    of JSON for each case: its number, its figures, and if it failed, why (``failed``).
+    two files: `cases`, a JSON list of [number, case], and `records`, into which a `RecordWriter`
+    writes each case, and then what is wrong at the end.
     """
 
     name: str
@@ -46,21 +47,30 @@ def deal(kind: str, config: str, cases: Sequence[tuple[int, Any]], parts: int) -
 def run_jobs(
     jobs: Sequence[Job], *, workers: int, seed: int, folder: Path, console: Console
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Run all; return the records of all cases, and why simulations broke off."""
+    """Run all; return the records of all cases, and what went wrong beside those that failed."""
     parts = fresh_parts(folder)
-    broken = []
+    broken: list[str] = []
     records: list[dict[str, Any]] = []
     results = run_pool(jobs, _run, workers=workers, seed=seed, parts=parts, console=console)
     for job, (found, failure) in results:
-        records += [record | {"config": job.config, "module": job.module} for record in found]
-        missing = len(job.cases) - len(found)
-        if failure and (missing or not any("failed" in record for record in found)):
-            broken.append(f"{job.name}: {missing} cases were not run: {failure}")
+        records += [record | {"config": job.config, "module": job.module} for record in found.cases]
+        broken += [f"{job.name}: {text}" for text in _beside(job, found, failure)]
     shutil.rmtree(parts)
     return sorted(records, key=lambda record: record["number"]), broken
 
 
-def _run(job: Job, parts: Path, progress: Path, seed: int) -> tuple[list[dict[str, Any]], str]:
+def _beside(job: Job, found: Records, failure: str) -> list[str]:
+    """What is wrong with a simulation that its failed cases do not tell."""
+    if found.end is None:
+        missing = len(job.cases) - len(found.cases)
+        where = f"{missing} cases were not run" if missing else "broke off behind the last case"
+        return [f"{where}: {failure or 'no reason given'}"]
+    if found.end:
+        return [f"after the last case: {text}" for text in found.end]
+    return [failure] if failure and not any("failed" in record for record in found.cases) else []
+
+
+def _run(job: Job, parts: Path, progress: Path, seed: int) -> tuple[Records, str]:
     """Simulate a job, in a process of its own; its records, and why it failed."""
     from soak.configs import soak_config, soak_device
 
@@ -76,5 +86,4 @@ def _run(job: Job, parts: Path, progress: Path, seed: int) -> tuple[list[dict[st
         seed=seed,
         limit_s=_LIMIT_S,
     )
-    lines = records.read_text().splitlines() if records.exists() else []
-    return [json.loads(line) for line in lines], failure
+    return read_records(records), failure

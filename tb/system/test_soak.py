@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from lib.paths import BUILD
@@ -15,6 +16,8 @@ from soak.cli import app
 from soak.configs import BLK, DISK, PAIRS, TYPES, soak_config, soak_device
 from soak.golden_jobs import golden_jobs
 from soak.hostile_jobs import hostile_jobs
+from soak.jobs import Job, run_jobs
+from soak.records import Records, RecordWriter, read_records
 
 NET = "net-x8", 5_000, (160, 700)
 DISKS = BLK, 648, (20, 27)
@@ -38,7 +41,9 @@ def test_golden_comparison(config, buffers, frames):
         params={"config": config, "cases": str(cases), "records": str(records)},
         seed=seed,
     )
-    done = [json.loads(line) for line in records.read_text().splitlines()]
+    found = read_records(records)
+    assert found.end == []
+    done = found.cases
     assert sum(record["buffers"] for record in done) >= buffers
     met = {
         (case["ring"], case["interrupts"], "event_idx" in case["features"])
@@ -121,3 +126,45 @@ def test_a_failure_tells_how_to_see_it_again(monkeypatch, tmp_path, more):
     options = " ".join(["golden --seed 9 --buffers 2000", *more])
     assert f"ARGS='{options} --case 1'" in " ".join(result.output.split())
     assert json.loads((tmp_path / "results.json").read_text())["seed"] == 9
+
+
+GOOD, BAD = {"number": 0}, {"number": 1, "failed": "a bad end"}
+
+
+@pytest.mark.parametrize(
+    ("cases", "end", "failure", "told"),
+    [
+        ([GOOD, BAD], [], "case 1: a bad end", []),
+        ([GOOD, BAD], ["sector 7 was changed"], "case 1: a bad end", ["sector 7 was changed"]),
+        ([GOOD], ["one thing", "another"], "one thing", ["one thing", "another"]),
+        ([GOOD, BAD], None, "no answer", ["broke off behind the last case: no answer"]),
+        ([BAD], None, "no answer", ["1 cases were not run: no answer"]),
+        ([GOOD, GOOD], [], "the simulator left with 3", ["the simulator left with 3"]),
+        ([GOOD, GOOD], None, "", ["broke off behind the last case: no reason given"]),
+        ([GOOD, GOOD], [], "", []),
+    ],
+)
+def test_nothing_that_went_wrong_is_lost(monkeypatch, tmp_path, cases, end, failure, told):
+    """What is wrong at the end is told although a case has failed; a failed case once only."""
+    written = tmp_path / "records"
+    with RecordWriter(written) as writer:
+        for record in cases:
+            writer.case(record)
+        if end is not None:
+            writer.end(end)
+    assert read_records(written) == Records(cases, end)
+    job = Job("the_job", "soak.hostile", BLK, ((0, {}), (1, {})))
+    monkeypatch.setattr(
+        "soak.jobs.run_pool", lambda jobs, *_, **__: [(jobs[0], (read_records(written), failure))]
+    )
+    records, broken = run_jobs([job], workers=1, seed=1, folder=tmp_path, console=Console())
+    assert [record["number"] for record in records] == sorted(item["number"] for item in cases)
+    assert len(broken) == len(told)
+    for line, text in zip(broken, told, strict=True):
+        assert line.startswith("the_job: ")
+        assert line.endswith(text)
+
+
+def test_records_of_a_simulation_that_did_not_begin(tmp_path):
+    """There is no file."""
+    assert read_records(tmp_path / "nothing") == Records([], None)
