@@ -85,11 +85,7 @@ def judged(result: RequestResult, image: disk_image.DiskImage, files: DiskFiles)
         *result.checks,
         Check("memory behind the device", same, size if same else "not the image"),
     ]
-    notes = []
-    if found := disk_image.check_file_system(image, files.read_back):
-        checks.append(found)
-    elif image.ext4:
-        notes.append(f"the file system is not checked: {disk_image.MISSING}")
-    else:
-        notes.append("no ext4 file system in the image: only its bytes are compared")
-    return replace(result, checks=checks, notes=notes)
+    found = disk_image.check_file_system(image, files.read_back)
+    if isinstance(found, Check):
+        return replace(result, checks=[*checks, found])
+    return replace(result, checks=checks, notes=[found])

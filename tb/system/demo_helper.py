@@ -1,4 +1,4 @@
-"""The demo's command line: in this process, or as `make demo` runs it."""
+"""The demo's command line, in this process or as `make demo` runs it; programs of e2fsprogs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from demo import disk_image
 from demo.cli import app
 from lib.paths import PYTHON_ROOTS
 
 _OPTIONS = ("DEVICE", "PCAP", "IMAGE", "CONFIG", "RING")
+NO_TOOLS = "mkfs.ext4 or e2fsck is missing: the package e2fsprogs has both"
 
 
 def ask(*args: str, **env: str) -> Any:
@@ -42,3 +44,16 @@ def demonstrate(output: Path, **env: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def has_e2fsprogs() -> bool:
+    """Whether an ext4 file system can be made and checked."""
+    return all(disk_image.tool(name) for name in ("mkfs.ext4", "e2fsck"))
+
+
+def fake_tool(folder: Path, monkeypatch: Any, text: str) -> None:
+    """Put a program in the place of those of e2fsprogs."""
+    program = folder / "program"
+    program.write_text(f"#!/bin/sh\n{text}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(disk_image, "tool", lambda name: str(program))
