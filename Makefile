@@ -30,7 +30,9 @@ ARGS ?=
 
 .PHONY: help
 help: ## List the targets
-	@echo "make TARGET [CONFIG=name] [SEED=n|random] [WAVES=1] [PCAP=file] [RING=packed|split] [QUICK=1] [DEVICE=name] [MODEL=rtl|golden] [CONSOLE=1] [JOBS=n] [ARGS=...]"
+	@echo "make TARGET [CONFIG=name] [DEVICE=net|blk|entropy] [RING=packed|split] [SEED=n|random]"
+	@echo "            [PCAP=file] [IMAGE=file] [WAVES=1] [QUICK=1] [MODEL=rtl|golden] [CONSOLE=1]"
+	@echo "            [QEMU=program] [TESTS=path] [JOBS=n] [ARGS=...] [PYTHON=program]"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 .PHONY: venv
@@ -51,12 +53,12 @@ tools:
 	[ -z "$$missing" ] || { echo "error: please install the packages:$$missing"; exit 1; }
 
 .PHONY: test
-test: $(READY) tools ## Run the tests and check the test plans (TESTS=path, ARGS=pytest options)
+test: $(READY) tools ## Run the tests, check the test plans (TESTS=path, SEED, WAVES, JOBS, ARGS=pytest options)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS) $(ARGS)
 	@$(BIN)/python -m lib.testplan check
 
 .PHONY: test-all
-test-all: $(READY) tools ## Run all tests, at every width (TESTS=path, ARGS=pytest options)
+test-all: $(READY) tools ## Run all tests, at every width (TESTS=path, SEED, WAVES, JOBS, ARGS=pytest options)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --all $(TESTS) $(ARGS)
 
 .PHONY: plan
@@ -83,11 +85,11 @@ format: $(READY) ## Format the code and repair what can be repaired
 	@$(BIN)/ruff format
 
 .PHONY: demo
-demo: $(READY) tools ## Packets (PCAP), a disk (DEVICE=blk, IMAGE), random bytes (DEVICE=entropy) (RING, SEED, WAVES)
+demo: $(READY) tools ## Packets, a disk or random bytes (DEVICE, PCAP, IMAGE, CONFIG, RING, SEED, WAVES)
 	@$(BIN)/python -m demo $(ARGS)
 
 .PHONY: bench
-bench: $(READY) tools ## Measure rate and latency (QUICK=1, CONFIG)
+bench: $(READY) tools ## Measure rate and latency (QUICK=1, CONFIG, SEED, JOBS)
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: soak
@@ -95,7 +97,7 @@ soak: $(READY) tools ## Long runs against the golden device and hostile drivers 
 	@$(BIN)/python -m soak $(ARGS)
 
 .PHONY: guest
-guest: $(READY) tools ## Boot Linux on the devices in QEMU (QUICK=1, DEVICE, MODEL, CONSOLE=1, ARGS)
+guest: $(READY) tools ## Boot Linux on the devices in QEMU (QUICK=1, DEVICE, MODEL, CONSOLE=1, QEMU, ARGS)
 	@$(BIN)/python -m guest $(ARGS)
 
 .PHONY: synth
