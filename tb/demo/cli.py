@@ -145,6 +145,8 @@ def _blk(path: str, config: str, ring: str, seed: str, folder: Path) -> None:
     from demo import disk_run
 
     files = disk_run.DiskFiles(folder)
+    if path and Path(path).resolve() in {old.resolve() for old in files.old()}:
+        fail(f"{path}: the demo writes this file; give it a copy", 2)
     try:
         image = disk_image.load(Path(path)) if path else disk_image.make(files.own_image)
     except disk_image.ImageError as error:

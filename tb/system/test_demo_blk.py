@@ -66,6 +66,15 @@ def test_bad_image_paths(tmp_path):
     assert "not a regular file" in refused(ask(DEVICE="blk", IMAGE=str(pipe)))
 
 
+def test_image_that_the_demo_writes(tmp_path):
+    """What an earlier run read back goes away when a run begins, so it is no image for one."""
+    path = tmp_path / "read-back.img"
+    path.write_bytes(bytes(SECTOR))
+    line = refused(ask("--output", str(tmp_path), DEVICE="blk", IMAGE=str(path)))
+    assert line == f"error: {path}: the demo writes this file; give it a copy\n"
+    assert path.exists()
+
+
 def test_bad_combinations(tmp_path):
     """So do options that do not go together, each named."""
     line = refused(ask(DEVICE="tape"))
