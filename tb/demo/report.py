@@ -42,6 +42,15 @@ _FIELDS = {
     "completion_timeout_us": ("completion timeout", " µs"),
     "max_frame": ("longest frame without FCS", " bytes"),
     "mtu": ("MTU", " bytes"),
+    "receive_wait_us": ("wait of a frame for a buffer, at most", " µs"),
+    "rings": ("ring formats", ""),
+    "indirect": ("indirect tables", ""),
+    "event_idx": ("event suppression by position", ""),
+    "in_order": ("buffers used in order", ""),
+    "notification_data": ("notification data", ""),
+    "notif_config_data": ("notification data from the device", ""),
+    "ring_reset": ("reset of a virtqueue", ""),
+    "suspend": ("suspend", ""),
 }
 """Fields of a configuration: words for people, and the unit."""
 
@@ -97,7 +106,7 @@ def render(result: Result) -> str:
             marks=True,
         ),
         "<h2>Run</h2>",
-        _table((), _settings(result)),
+        _table((), _settings(result), whole=(0,)),
     ]
     return page(f"virtio-rtl demo: {name}", body)
 
@@ -136,7 +145,7 @@ def _journey(journey: Journey, result: Result) -> list[str]:
     return [
         f"<h2>A lone packet, {escape(journey.title)}</h2>",
         _figure(figures.timeline(journey), caption),
-        _table(("hop", "at ns", "ns", "cycles"), rows, numbers=(1, 2, 3)),
+        _table(("hop", "at, ns", "took, ns", "took, cycles"), rows, numbers=(1, 2, 3)),
     ]
 
 
@@ -156,16 +165,22 @@ def config_rows(config: Mapping[str, Any], link: str) -> list[tuple[str, str]]:
         # What is nested belongs to another device type.
         if name not in _SAID_ELSEWHERE and not isinstance(value, dict):
             title, unit = _FIELDS.get(name, (name.replace("_", " "), ""))
-            number = isinstance(value, int | float)
-            rows.append(
-                (
-                    title,
-                    (f"{value:,}" if isinstance(value, int) else f"{value:,g}") + unit
-                    if number
-                    else str(value),
-                )
-            )
+            rows.append((title, _words(value) + unit))
     return rows
+
+
+def _words(value: Any) -> str:
+    """Return a field's value for people."""
+    match value:
+        case bool():
+            return "offered" if value else "not offered"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,g}"
+        case list() | tuple():
+            return ", ".join(map(str, value))
+    return str(value)
 
 
 def _figure(svg: str, caption: str) -> str:

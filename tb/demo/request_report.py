@@ -174,6 +174,7 @@ def render(result: RequestResult) -> str:
                 *config_rows(result.config, _link(result)),
                 *result.files.items(),
             ],
+            whole=(0,),
         ),
     ]
     return page(f"virtio-rtl demo: {name}", body)

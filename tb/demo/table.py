@@ -90,7 +90,7 @@ def _journey(journey: Journey, result: Result) -> Table:
         f"device{host}",
     )
     table.add_column("hop")
-    for name in ("at ns", "ns", "cycles"):
+    for name in ("at, ns", "took, ns", "took, cycles"):
         table.add_column(name, justify="right")
     table.add_row(journey.hops[0].name, "0", "", "")
     for name, start, end in journey.steps():

@@ -202,11 +202,14 @@ def test_features_have_names():
 
 def test_settings_are_for_people():
     """The report's last table says the MAC once, and fields in words."""
-    result = replace(made_up(), config=asdict(named_config("net-x8")))
-    html = report.render(result)
+    config = asdict(named_config("net-x8"))
+    html = report.render(replace(made_up(), config=config))
     assert html.count("02:00:00:00:00:01") == 1
     assert "_" not in re.sub(r"<[^>]*>", "", html[html.index("<h2>Run") :])
     assert "50,000 µs" in html
+    rows = dict(report.config_rows(config | {"in_order": False}, "a link"))
+    assert rows["ring formats"] == "split, packed"
+    assert (rows["suspend"], rows["buffers used in order"]) == ("offered", "not offered")
 
 
 def test_colours_of_the_wire_chart_are_fixed():
