@@ -68,13 +68,20 @@ def timeline(journey: Journey) -> str:
         lanes = {"down": rows + 0.8, "up": rows + 2.0}
         for way, color in (("down", DOWN), ("up", UP)):
             axes.hlines(lanes[way], 0, end, color="#dddddd", linewidth=1, zorder=1)
-            written = -end
+            written, said = -end, set[str]()
             for crossing in journey.crossings:
                 if crossing.direction != way:
                     continue
                 at = crossing.at_ns
                 axes.plot([at, at], [lanes[way] - 0.3, lanes[way] + 0.3], color=color, zorder=2)
-                at = written = max(at, written + end / 11)  # neighbours' words side by side
+                # Neighbours' words side by side, each once, as far as there is room.
+                at = max(at, written + end / 11)
+                if at == crossing.at_ns:
+                    said.clear()
+                if crossing.purpose in said or at > 1.1 * end:
+                    continue
+                written = at
+                said.add(crossing.purpose)
                 axes.text(
                     at, lanes[way] - 0.36, crossing.purpose, fontsize=7, color=color, va="bottom"
                 )

@@ -120,12 +120,12 @@ class Demo:
     async def lone_packets(self) -> list[Journey]:
         """Time one packet out, and the same packet back in, each with its interrupt."""
         await self.refill()
-        await Timer(5, "us")  # the device has read ahead and is idle
+        await self.host.quiet()
         self.dut.release.value = 0
-        net = self.driver.net
-        out = await time_journey(self.host, net, TX, self.send_lone, self.until)
+        net, ring = self.driver.net, self.options.ring
+        out = await time_journey(self.host, net, TX, ring, self.send_lone, self.until)
         assert self.driver.reap() == 1
-        back = await time_journey(self.host, net, RX, self.release_lone, self.until)
+        back = await time_journey(self.host, net, RX, ring, self.release_lone, self.until)
         self.receive()
         return [out, back]
 
@@ -163,7 +163,7 @@ class Demo:
         """Send the whole capture with full rings, as a driver that polls while there is work."""
         host, driver, total = self.host, self.driver, len(self.frames)
         await self.refill()
-        await Timer(5, "us")
+        await self.host.quiet()
         self.kicks = 0
         interrupts = len(host.root.interrupts.received)
         arrivals = self.note_arrivals()

@@ -33,6 +33,9 @@ MEMORY_BASE = 1 << 32  # above 4 GiB, as most memory of a host: requests have 64
 _SETTLE_NS = 2000
 """From link up to the first configuration request; real hosts wait 100 ms. [PCIe 3.0 §6.6.1]"""
 
+_QUIET_US, _BUSY_US = 3, 500
+"""Longer than any read takes; longer than a device reads ahead."""
+
 
 class Stalled(Exception):
     """The device made no progress."""
@@ -86,6 +89,16 @@ class Host:
             await Timer(10, "ns")
         await Timer(_SETTLE_NS, "ns")
         self.access = PciAccess(self.root, await self.root.bring_up())
+
+    async def quiet(self) -> None:
+        """Wait until nothing crosses the link: the device has read ahead and is idle."""
+        monitor, before = self.root.monitor, -1
+        limit = self.now_ns() + 1000 * _BUSY_US
+        while before != (crossed := monitor.snapshot().total().tlps):
+            if self.now_ns() > limit:
+                raise Stalled(f"the link is not quiet within {_BUSY_US} us")
+            before = crossed
+            await Timer(_QUIET_US, "us")
 
     async def setup_queue(self, index: int, queue: Any) -> None:
         """Hand a virtqueue to the device, and name its areas for the wire account.

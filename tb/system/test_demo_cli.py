@@ -206,13 +206,14 @@ def test_make_passes_the_status_on(tmp_path):
 
 
 @pytest.mark.slow
-def test_whole_demo(tmp_path):
+@pytest.mark.parametrize("ring", ["packed", pytest.param("split", marks=pytest.mark.sweep)])
+def test_whole_demo(ring, tmp_path):
     """A capture goes out and comes back: same frames, a report, a result, status 0."""
     path, output = tmp_path / "some.pcapng", tmp_path / "out"
     frames = capture.load(capture.SAMPLE, CONFIG).frames[:24]
     frames += [bytes(MAX_FRAME), bytes(12) + TAG + bytes(MAX_FRAME + 4 - 14), *FRAMES]
     path.write_bytes(pcapng(frames))
-    printed = demonstrate(output, PCAP=str(path))
+    printed = demonstrate(output, PCAP=str(path), RING=ring)
     assert capture.load(output / "received.pcap", CONFIG).frames == frames
     result = load_result(output / "result.json")
     assert result.passed
@@ -224,6 +225,8 @@ def test_whole_demo(tmp_path):
     for journey in result.journeys:
         moments = [hop.at_ns for hop in journey.hops]
         assert moments == sorted(moments)
+        assert journey.inside_ns < 300, "time that the host took"
+    assert result.journeys[0].hops[1].name == "doorbell TLP decoded"
     report = (output / "report.html").read_text()
     assert report.count("<svg") == 3  # too few frames for a rate
     for line in ("moving frames", "frames per second at 250 MHz", "seed: 5", "report: "):

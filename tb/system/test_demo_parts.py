@@ -212,6 +212,16 @@ def test_settings_are_for_people():
     assert (rows["suspend"], rows["buffers used in order"]) == ("offered", "not offered")
 
 
+def test_many_packets_on_the_lanes_leave_room(recwarn):
+    """Words of TLPs that cross close together neither push the bars away nor come twice."""
+    journey = made_up().journeys[0]
+    crossings = [Crossing(20.0 + at, "up", f"purpose {at // 2}", 24) for at in range(60)]
+    svg = figures.timeline(replace(journey, crossings=crossings))
+    assert not recwarn.list
+    assert svg.count("<!-- purpose 1 -->") == 1
+    assert "<!-- purpose 29 -->" not in svg
+
+
 def test_colours_of_the_wire_chart_are_fixed():
     """A purpose has its colour, whatever the sizes and whoever else is there."""
     result = made_up()
