@@ -9,9 +9,14 @@ from guest import matrix
 from guest.matrix import Case
 from guest.statistics import Statistics
 
+CUT = "-[ cut here ]-"
+"""A kernel says this before it says what is wrong."""
+
 PANIC = re.compile(
-    r"Kernel panic|\bOops:|\bBUG: |Unable to handle kernel|general protection fault|"
-    r"INFO: task .* blocked for more than|UBSAN:|WARNING: CPU"
+    r"Kernel panic|\bOops:|\bBUG: |kernel BUG at|Unable to handle kernel|general protection fault|"
+    r"INFO: task .* blocked for more than|UBSAN:|"
+    # Up to Linux 6.18, and from 6.19 on.
+    r"WARNING: CPU: \d|WARNING: (\S+ )?at \S.*, CPU#\d|" + re.escape(CUT)
 )
 """Lines of a kernel that something is badly wrong with."""
 

@@ -17,7 +17,7 @@ from guest.children import Child
 from guest.errors import GuestError
 from guest.matrix import Case
 from guest.qemu import Qemu
-from guest.results import PANIC, CaseResult, Transcript, judge
+from guest.results import CUT, PANIC, CaseResult, Transcript, judge
 from guest.tail import Tail, last_lines
 
 _POLL_S = 0.1
@@ -25,6 +25,8 @@ _SERVER_START_S = 900
 """Building a model of the RTL may come before the server listens, beside another one's."""
 _SERVER_END_S = 30
 _OFF_S = 15
+_TROUBLE_S = 1.0
+"""How long to wait for a line that says more than that there is trouble."""
 
 _APPEND = (
     "console=ttyS0 panic=-1 oops=panic nosoftlockup rcupdate.rcu_cpu_stall_suppress=1 "
@@ -136,15 +138,19 @@ class Run:
         console = Tail(self.folder / "console.log")
         results = Tail(self.folder / "results.log")
         begin = heard = time.monotonic()
-        off_at = 0.0
+        off_at = cut_at = 0.0
         while True:
             alive = qemu.ended is None
             for line in console.lines():
                 heard = time.monotonic()
                 if self.setting.console:
                     self.setting.console(line)
-                if PANIC.search(line):
+                if CUT in line:
+                    cut_at = cut_at or heard
+                elif PANIC.search(line):
                     raise GuestError(f"the guest's kernel is in trouble: {line.strip()}")
+            if cut_at and (not alive or time.monotonic() > cut_at + _TROUBLE_S):
+                raise GuestError("the guest's kernel is in trouble: see its console.log")
             for line in results.lines():
                 heard = time.monotonic()
                 self.transcript.feed(line, heard - begin)

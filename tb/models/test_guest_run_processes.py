@@ -119,6 +119,15 @@ def test_a_panic_ends_the_run_with_the_tail_of_the_console(start):
     assert result.seconds < 30
 
 
+def test_a_warning_is_told_by_the_line_after_the_cut(start):
+    cut, line = "----[ cut here ]----", "WARNING: a.c:1 at x+0x1/0x2, CPU#0: dd/77"
+    for after, told in ((line, line), ("something", "see its console.log")):
+        lines = f'console.write("{cut}\\n"); time.sleep(0.3); console.write("{after}\\n")'
+        result = start(lines + "; time.sleep(60)")
+        assert result.error == f"the guest's kernel is in trouble: {told}"
+        assert result.seconds < 30
+
+
 def test_a_guest_that_hangs(start):
     result = start('say("NOTE step work"); time.sleep(60)', silence=0.5)
     assert result.error == "the guest hangs: nothing heard for 0 s (work)"

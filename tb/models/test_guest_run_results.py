@@ -131,6 +131,11 @@ def test_a_guest_that_says_nothing_has_not_passed():
         "[    2.0] Oops: 0000 [#1] PREEMPT SMP NOPTI",
         "[  243.0] INFO: task dd:77 blocked for more than 120 seconds.",
         "[    2.0] WARNING: CPU: 0 PID: 1 at drivers/virtio/virtio_ring.c:1 x+0x1/0x2",
+        "[    2.0] WARNING: CPU: 1 PID: 77 at x+0x1/0x2",
+        "[    2.0] WARNING: drivers/virtio/virtio_ring.c:1 at x+0x1/0x2, CPU#0: modprobe/77",
+        "[    2.0] WARNING: at x+0x1/0x2 [virtio_ring], CPU#1: swapper/1/0",
+        "[    2.0] ------------[ cut here ]------------",
+        "[    2.0] kernel BUG at drivers/virtio/virtio_ring.c:1!",
     ],
 )
 def test_kernel_in_trouble(line):
@@ -138,7 +143,14 @@ def test_kernel_in_trouble(line):
 
 
 @pytest.mark.parametrize(
-    "line", ["[ 1.0] virtio_blk virtio0: 1/0/0 queues", "[ 1.0] DEBUG: Oops is a word", ""]
+    "line",
+    [
+        "[ 1.0] virtio_blk virtio0: 1/0/0 queues",
+        "[ 1.0] DEBUG: Oops is a word",
+        "[ 1.0] WARNING: CPU does not support IBPB.",
+        "[ 1.0] fio: WARNING: look at this",
+        "",
+    ],
 )
 def test_kernel_not_in_trouble(line):
     assert not PANIC.search(line)
