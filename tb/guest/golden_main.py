@@ -54,6 +54,6 @@ def serve(options: ServeOptions) -> Statistics:
         bar_reads=server.counts["bar read"],
         bar_writes=server.counts["bar write"],
         config_accesses=server.counts["config"],
-        faults=len(server.memory.faults),
+        faults=server.faults,
         given=device.given.hex() if isinstance(device, EntropyType) else "",
     )

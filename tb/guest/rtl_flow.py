@@ -45,7 +45,7 @@ def counts_of(function: RtlFunction, server: Server) -> Statistics:
         bar_reads=function.reads,
         bar_writes=function.writes,
         config_accesses=function.config_accesses,
-        faults=len(function.root.target.unclaimed),
+        faults=len(function.root.target.unclaimed) + server.faults,
         given=function.ports.given.hex(),
     )
 

@@ -78,6 +78,11 @@ class Server:
         }
         function.connect(self)
 
+    @property
+    def faults(self) -> int:
+        """What the function did that reached nobody: DMA, and interrupt messages."""
+        return len(self.memory.faults) + self.counts["message lost"]
+
     # What the function may do: guest.device.Host
 
     def message(self, address: int, data: bytes) -> None:

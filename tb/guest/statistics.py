@@ -16,7 +16,8 @@ class Statistics:
     requests: buffers that the device has given back. notifications: doorbells.
     table_interrupts: messages by the device's own MSI-X table; eventfd_interrupts: by the fallback.
     tlps: by kind, such as {"memory read": 12}; empty for a model without TLPs.
-    bar_reads, bar_writes, config_accesses: what the guest did. faults: DMA to where no memory is.
+    bar_reads, bar_writes, config_accesses: what the guest did.
+    faults: DMA to where no memory is, interrupt messages that the client refused or nobody took.
     given: the first bytes that an entropy device gave, as hexadecimal digits; the guest's bytes
     must be among them.
     """
