@@ -10,14 +10,14 @@ from virtio_model.memory import GuestMemory
 from virtio_model.spec import entropy
 
 _BEAT_BYTES = 16
-_GIVEN_MAX = 1 << 20
+_GIVEN_MAX = 1 << 23
 
 
 class EntropyType:
     """Fills every buffer from the seeded source: the same bytes in every run.
 
-    `given` are the first bytes that the driver got. A device reset does not start the source
-    again, so that what a guest reads over its life never repeats.
+    `given` are the first bytes that the source gave, whatever the device made of them. A device
+    reset does not start the source again, so that what a guest reads over its life never repeats.
     """
 
     device_id = entropy.DEVICE_ID
@@ -36,13 +36,15 @@ class EntropyType:
         self, memory: GuestMemory, features: int, queues: Sequence[GoldenQueue | None]
     ) -> None:
         queue = queues[entropy.REQUEST_QUEUE]
-        self._entropy = GoldenEntropy(memory, queue, self._source) if queue else None
+        self._entropy = GoldenEntropy(memory, queue, self._give) if queue else None
+
+    def _give(self, length: int) -> bytes:
+        data = self._source(length)
+        self.given += data[: _GIVEN_MAX - len(self.given)]
+        return data
 
     def process(self, queue: int, limit: int) -> int:
-        answers = self._entropy.process(limit) if self._entropy else []
-        for answer in answers:
-            self.given += answer[: _GIVEN_MAX - len(self.given)]
-        return len(answers)
+        return len(self._entropy.process(limit)) if self._entropy else 0
 
     def write_config(self, offset: int, data: bytes) -> None:
         """There is no device configuration."""

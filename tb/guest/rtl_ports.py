@@ -87,7 +87,7 @@ class EntropyPorts(Ports):
     """A source of words that are the same in every run with one seed, and never start again."""
 
     _WAITING = 512
-    _GIVEN_MAX = 1 << 20
+    _GIVEN_MAX = 1 << 23
 
     def __init__(self, dut: Any, config: DeviceConfig, seed: int = 1) -> None:
         self._size = config.entropy.word_bits // 8

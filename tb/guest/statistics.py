@@ -18,8 +18,8 @@ class Statistics:
     tlps: by kind, such as {"memory read": 12}; empty for a model without TLPs.
     bar_reads, bar_writes, config_accesses: what the guest did.
     faults: DMA to where no memory is, interrupt messages that the client refused or nobody took.
-    given: the first bytes that an entropy device gave, as hexadecimal digits; the guest's bytes
-    must be among them.
+    given: the first bytes that an entropy device got from its source, as hexadecimal digits; the
+    guest's bytes must be among them.
     """
 
     device: str = ""

@@ -98,13 +98,24 @@ def test_dma_faults_fail():
     assert not verdicts(transcript(*GOOD), Statistics(faults=1))["dma"].passed
 
 
-def test_bytes_of_the_guest_are_those_that_the_device_gave():
-    given = bytes(range(64)).hex()
+def test_bytes_of_the_guest_are_those_that_the_source_gave():
+    case = Case("entropy", "packed", True, "stable")
+    given = bytes(range(256)).hex()
     counts = Statistics(table_interrupts=1, given=given)
-    right = transcript(*GOOD, f"NOTE bytes {given[32:96]}")
-    wrong = transcript(*GOOD, f"NOTE bytes {given[32:48]}{'ab' * 8}")
-    assert verdicts(right, counts)["bytes"].passed
-    assert not verdicts(wrong, counts)["bytes"].passed
+
+    def check(*told, counts=counts):
+        lines = [f"NOTE bytes {text}" for text in told]
+        return verdicts(transcript(*GOOD, *lines), counts, case)["bytes"]
+
+    first, second = given[32:160], given[256:384]
+    assert check(first, second).passed
+    assert not check(second, first).passed
+    assert not check(first, first).passed
+    assert not check(first, second[:-1] + "e").passed
+    assert not check().passed
+    assert not check(first, counts=Statistics()).passed
+    # Other devices have none.
+    assert "bytes" not in verdicts(transcript(*GOOD), Statistics())
 
 
 def test_firmware_has_neither_features_nor_interrupts():

@@ -6,16 +6,17 @@ present() {
     [ -c /dev/hwrng ] && grep -q virtio_rng /sys/class/misc/hw_random/rng_available
 }
 
+# read_block FILE BYTES: what was read is told, to be held against the source outside.
 read_block() {
     timeout 120 dd if=/dev/hwrng of="$1" bs="$2" count=1 iflag=fullblock 2>/dev/null
-    [ "$(wc -c <"$1")" = "$2" ]
+    [ "$(wc -c <"$1")" = "$2" ] || { echo "$(wc -c <"$1") of $2 bytes"; return 1; }
+    tell "bytes $(xxd -p "$1" | tr -d '\n')"
 }
 
 quick() {
     echo virtio_rng.0 >/sys/class/misc/hw_random/rng_current
     check entropy-read "two blocks of 256 bytes" read_blocks 256 || return 1
     check entropy-differ "no two blocks are alike" all_differ 256
-    note "bytes $(head -c 64 /tmp/block1 | xxd -p | tr -d '\n')"
 }
 
 read_blocks() {
@@ -32,14 +33,15 @@ all_differ() {
 work() {
     check entropy-long "two blocks of 4 KiB" read_blocks 4096 || return 1
     check entropy-long-differ "no 16 bytes of them are alike" all_differ 4096
-    check entropy-small "64 reads of 1 to 64 bytes" small_reads
+    check entropy-small "65 reads of 1 to 64 bytes" small_reads
 }
 
+# The last one takes what the kernel's buffer of 64 bytes still has, so that it does not matter
+# whether the kernel keeps it while the driver is away.
 small_reads() {
-    local size=1
-    while [ $size -le 64 ]; do
-        read_block /tmp/small $size || return 1
-        size=$((size + 1))
+    local size
+    for size in $(seq 64) 32; do
+        read_block /tmp/small "$size" || return 1
     done
 }
 

@@ -16,6 +16,11 @@ note() {
     say "NOTE $*"
 }
 
+# A note that is not for people.
+tell() {
+    echo "NOTE $*" >/dev/ttyS1
+}
+
 # check NAME DETAIL COMMAND...: ok if the command succeeds; its last line tells why if it does not.
 check() {
     local name=$1 detail=$2 output
