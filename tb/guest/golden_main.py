@@ -43,6 +43,7 @@ def serve(options: ServeOptions) -> Statistics:
     started = time.monotonic()
     server = Server(client, function, own_msix=options.own_msix)
     run(server.serve())
+    peer = device.peer if isinstance(device, NetType) else None
     return Statistics(
         device=options.device,
         model="golden",
@@ -55,5 +56,7 @@ def serve(options: ServeOptions) -> Statistics:
         bar_writes=server.counts["bar write"],
         config_accesses=server.counts["config"],
         faults=server.faults,
+        damaged=peer.damaged if peer else 0,
+        repeated=peer.repeated if peer else 0,
         given=device.given.hex() if isinstance(device, EntropyType) else "",
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Protocol
 
-from guest.net_peer import EchoPeer
+from guest.net_peer import EchoPeer, Peer
 from virtio_model.device.make import GoldenQueue
 from virtio_model.device.net import GoldenNet
 from virtio_model.memory import GuestMemory
@@ -18,13 +17,6 @@ from virtio_model.spec.net import NetFeature, NetStatus
 _RX, _TX = 0, 1
 _IGNORED = frozenset({NUM_BUFFERS_ON_TRANSMIT})
 """DPDK's driver sends a received frame on with the header that it came with."""
-
-
-class Peer(Protocol):
-    """The other end of the wire."""
-
-    def answer(self, frame: bytes) -> list[bytes]:
-        """Take a frame; what comes back at once."""
 
 
 class NetType:

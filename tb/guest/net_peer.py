@@ -27,7 +27,20 @@ class _Flag(IntFlag):
     ACK = 16
 
 
-class EchoPeer:
+class Peer:
+    """The other end of a network device's wire; this one never answers.
+
+    damaged: frames that cannot be what the guest has sent. repeated: those that came twice.
+    """
+
+    damaged = repeated = 0
+
+    def answer(self, frame: bytes) -> list[bytes]:
+        """Take a frame; what comes back at once."""
+        return []
+
+
+class EchoPeer(Peer):
     """One IPv4 host. `answer` gives the frames that it sends for one that it received.
 
     ICMP echo: each fragment of a request comes back by itself, as a fragment of the reply.
@@ -37,7 +50,12 @@ class EchoPeer:
     TCP echo on port 7: the peer takes the caller's sequence numbers for its own, so that the byte
     at a number goes back under the same number, and acknowledges only what the caller has
     acknowledged in the echo. What is lost either way the caller sends again. Nothing is
-    remembered, so any number of connections are served.
+    remembered that an answer hangs on, so any number of connections are served.
+
+    The caller works out all checksums itself, so a wrong one is the device's: `damaged` counts
+    the packets with one, of headers and of whole messages, and those that are cut short. They are
+    dropped. `repeated` counts TCP segments that begin with bytes that have come before: something
+    was lost either way, or the caller was impatient.
     """
 
     def __init__(self, address: str = "10.0.0.2", mac: bytes = b"\x02\x00\x00\x00\x00\x02") -> None:
@@ -45,13 +63,14 @@ class EchoPeer:
         self.mac = mac
         self.received = 0
         self.sent = 0
-        self.damaged = 0
-        """TCP segments with a wrong checksum; they are dropped."""
+        self._ends: dict[tuple[bytes, int], int] = {}
+        """Of TCP connections, by caller and port: the sequence number after all that has come."""
 
     def answer(self, frame: bytes) -> list[bytes]:
         """What goes back: no frame or one."""
         self.received += 1
         if len(frame) < _ETHERNET.size:
+            self.damaged += 1
             return []
         _, source, kind = _ETHERNET.unpack_from(frame)
         packet = frame[_ETHERNET.size :]
@@ -67,6 +86,7 @@ class EchoPeer:
 
     def _arp(self, packet: bytes) -> bytes | None:
         if len(packet) < _ARP_PACKET.size:
+            self.damaged += 1
             return None
         *form, operation, sender_mac, sender, _, target = _ARP_PACKET.unpack_from(packet)
         if form != [1, _IPV4, 6, 4] or operation != 1 or target != self.address:
@@ -75,19 +95,27 @@ class EchoPeer:
 
     def _ipv4(self, packet: bytes) -> bytes | None:
         if len(packet) < _IP_HEADER.size:
+            self.damaged += 1
             return None
         first, _, total, _, fragment, _, protocol, _, source, target = _IP_HEADER.unpack_from(
             packet
         )
         start = 4 * (first & 0xF)
-        if not _IP_HEADER.size <= start <= total <= len(packet) or target != self.address:
+        if not _IP_HEADER.size <= start <= total <= len(packet) or checksum(packet[:start]):
+            self.damaged += 1
+            return None
+        if target != self.address:
             return None
         # Source and target change places, which leaves the header's checksum as it is.
         header, body = packet[:12] + target + source + packet[20:start], packet[start:total]
+        whole = not fragment & (_MORE_FRAGMENTS | _FRAGMENT_OFFSET)
+        if whole and _is_damaged(protocol, source + target, body):
+            self.damaged += 1
+            return None
         if protocol == _ICMP:
             echo = body if fragment & _FRAGMENT_OFFSET else _echo_reply(body)
             return None if echo is None else header + echo
-        if fragment & (_MORE_FRAGMENTS | _FRAGMENT_OFFSET):
+        if not whole:
             return None
         if protocol == _TCP:
             return self._tcp(source, body)
@@ -99,14 +127,11 @@ class EchoPeer:
     def _tcp(self, caller: bytes, segment: bytes) -> bytes | None:
         if len(segment) < _TCP_HEADER.size:
             return None
-        pseudo = caller + self.address + struct.pack("!HH", _TCP, len(segment))
-        if checksum(pseudo + segment):
-            self.damaged += 1
-            return None
         port, own_port, seq, ack, start, flags, window, _, _ = _TCP_HEADER.unpack_from(segment)
         if own_port != _ECHO_PORT or flags & _Flag.RST:
             return None
         data, options = segment[4 * (start >> 4) :], b""
+        self._count((caller, port), seq, len(data), flags)
         if flags & _Flag.SYN:
             # Window scale and timestamps are not offered: there is no state for them.
             ack, data, options, flags = (seq + 1) & 0xFFFF_FFFF, b"", _MSS_OPTION, _Flag.SYN
@@ -120,11 +145,36 @@ class EchoPeer:
         total = checksum(pseudo + reply)
         return self._ip_header(caller, len(reply)) + reply[:16] + total.to_bytes(2) + reply[18:]
 
+    def _count(self, connection: tuple[bytes, int], seq: int, size: int, flags: int) -> None:
+        """Look whether a segment begins with what has come before."""
+        known, is_first = self._ends.get(connection), flags & _Flag.SYN
+        size += bool(is_first) + bool(flags & _Flag.FIN)
+        end = (seq + size) & 0xFFFF_FFFF
+        if not size:
+            return  # an acknowledgement may come as often as it likes
+        if known is None or is_first:
+            self.repeated += known == end  # a port may be used again, with other numbers
+        elif (seq - known) & 0x8000_0000:
+            self.repeated += 1
+            if (end - known) & 0x8000_0000:
+                return
+        self._ends[connection] = end
+
     def _ip_header(self, target: bytes, length: int) -> bytes:
         total = _IP_HEADER.size + length
         fields = (0x45, 0, total, 0, 0x4000, 64, _TCP)
         sum_ = checksum(_IP_HEADER.pack(*fields, 0, self.address, target))
         return _IP_HEADER.pack(*fields, sum_, self.address, target)
+
+
+def _is_damaged(protocol: int, ends: bytes, body: bytes) -> bool:
+    """Whether the checksum of a whole message is wrong. `ends`: source and target address."""
+    if protocol == _ICMP:
+        return bool(checksum(body))
+    if protocol == _UDP and body[6:8] == bytes(2):
+        return False  # it has none
+    pseudo = ends + struct.pack("!HH", protocol, len(body))
+    return protocol in (_TCP, _UDP) and bool(checksum(pseudo + body))
 
 
 def _echo_reply(message: bytes) -> bytes | None:

@@ -107,7 +107,7 @@ class CaseResult:
 
 
 def judge(case: Case, transcript: Transcript, statistics: Statistics, msix: str) -> list[Check]:
-    """Return the guest's checks and those from outside: features, interrupts, DMA, bytes."""
+    """Return the guest's checks and those from outside: features, interrupts, DMA, data."""
     checks = list(transcript.checks)
     if case.kind != "firmware":
         taken = set(matrix.taken(transcript.notes.get("features", "")))
@@ -127,6 +127,9 @@ def judge(case: Case, transcript: Transcript, statistics: Statistics, msix: str)
             )
         )
     checks.append(Check("dma", statistics.faults == 0, f"{statistics.faults} faults"))
+    if case.device == "net":
+        told = f"{statistics.damaged} damaged, {statistics.repeated} TCP segments came twice"
+        checks.append(Check("frames", statistics.damaged == 0, told))
     if case.device == "entropy":
         given = bytes.fromhex(statistics.given)
         checks.append(Check("bytes", *hwrng.compare(transcript.reads, given)))

@@ -27,7 +27,7 @@ from virtio_rtl.types.tlp import TLPType
 
 def counts_of(function: RtlFunction, server: Server) -> Statistics:
     """Return what was counted up to now."""
-    simulated_ns = get_sim_time("ns")
+    simulated_ns, peer = get_sim_time("ns"), function.ports.peer
     tlps: dict[str, int] = {}
     for (way, _, code), line in function.root.monitor.snapshot().lines.items():
         kind = f"{TLPType(code).name.lower().replace('_', ' ')} {way}"
@@ -46,6 +46,8 @@ def counts_of(function: RtlFunction, server: Server) -> Statistics:
         bar_writes=function.writes,
         config_accesses=function.config_accesses,
         faults=len(function.root.target.unclaimed) + server.faults,
+        damaged=peer.damaged if peer else 0,
+        repeated=peer.repeated if peer else 0,
         given=function.ports.given.hex(),
     )
 

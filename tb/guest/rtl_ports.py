@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from guest.net_peer import EchoPeer
+from guest.net_peer import EchoPeer, Peer
 from guest.options import ServeOptions
 from lib.axi_frames import AxiFrameSink, AxiFrameSource
 from lib.port import reader
@@ -18,7 +18,10 @@ class Ports:
     """The other side of a device's ports; this one is that of a device that has nothing but PCIe.
 
     All of them are made before reset, from the device, its configuration and what was asked for.
+    `peer` is the other end of a network device's wire.
     """
+
+    peer: Peer | None = None
 
     @property
     def given(self) -> bytes:
@@ -37,13 +40,6 @@ class Ports:
         return ()
 
 
-class Peer(Protocol):
-    """The other end of a network device's wire."""
-
-    def answer(self, frame: bytes) -> list[bytes]:
-        """Take a frame; what comes back at once."""
-
-
 class NetPorts(Ports):
     """A network of one peer: frames from the device go to it, its answers come back.
 
@@ -54,7 +50,8 @@ class NetPorts(Ports):
     def __init__(
         self, dut: Any, config: DeviceConfig, peer: Peer | None = None, *, stall: float = 0.0
     ) -> None:
-        self.peer = peer or EchoPeer()
+        self.peer = peer = peer or EchoPeer()
+        self._answer = peer.answer
         self.frames = [0, 0]
         dut.link_up.value = 1
         self._sink = AxiFrameSink(dut, "net_tx", stall=stall)
@@ -63,7 +60,7 @@ class NetPorts(Ports):
 
     def _frame(self, frame: bytes) -> None:
         self.frames[0] += 1
-        for answer in self.peer.answer(frame):
+        for answer in self._answer(frame):
             self.frames[1] += 1
             self._source.send(answer)
 

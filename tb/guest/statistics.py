@@ -18,6 +18,8 @@ class Statistics:
     tlps: by kind, such as {"memory read": 12}; empty for a model without TLPs.
     bar_reads, bar_writes, config_accesses: what the guest did.
     faults: DMA to where no memory is, interrupt messages that the client refused or nobody took.
+    damaged: frames that left a network device with a wrong checksum, or cut short. repeated: TCP
+    segments that came twice.
     given: the first bytes that an entropy device got from its source, as hexadecimal digits; the
     guest's bytes must be among them.
     """
@@ -37,6 +39,8 @@ class Statistics:
     bar_writes: int = 0
     config_accesses: int = 0
     faults: int = 0
+    damaged: int = 0
+    repeated: int = 0
     given: str = ""
 
     @property

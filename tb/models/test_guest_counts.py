@@ -11,6 +11,7 @@ import pytest
 from guest import rtl_flow
 from guest.guest_memory import MappedMemory
 from guest.interrupts import Interrupts
+from guest.net_peer import Peer
 from guest.rtl_ports import Ports
 from guest.server import Server
 from virtio_model.errors import DeviceFault
@@ -56,3 +57,12 @@ def test_rtl_counts_dma_and_messages_that_reach_nobody(
     counts = rtl_flow.counts_of(function(Ports(), unclaimed), server(lost=lost, refused=refused))
     assert counts.faults == unclaimed + lost + refused
     assert (counts.requests, counts.cycles, counts.table_interrupts) == (5, 250, 2)
+
+
+def test_frames_of_the_peer_are_counted() -> None:
+    class Net(Ports):
+        peer = Peer()
+
+    Net.peer.damaged, Net.peer.repeated = 3, 4
+    counts = rtl_flow.counts_of(function(Net()), server())
+    assert (counts.damaged, counts.repeated, counts.faults) == (3, 4, 0)

@@ -11,6 +11,7 @@ from guest.golden_blk import BlkType
 from guest.golden_entropy import EntropyType
 from guest.golden_function import GoldenFunction
 from guest.golden_net import NetType
+from guest.net_peer import Peer
 from guest.options import ring_features
 from guest.server import run
 from virtio_model.blk_request import BlkLimits, Range
@@ -106,7 +107,7 @@ def test_net(ring: str, own_msix: bool) -> None:
     """A frame out, the peer's answer in: two virtqueues, two vectors."""
     frames: list[bytes] = []
 
-    class Mirror:
+    class Mirror(Peer):
         def answer(self, frame: bytes) -> list[bytes]:
             frames.append(frame)
             return [frame[::-1], frame[:20]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, defragment, fragment
+from scapy.layers.inet import ICMP, IP, TCP, UDP, defragment, fragment
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
@@ -73,9 +73,64 @@ def test_what_is_not_for_the_peer() -> None:
     frame[-1] ^= 1
     assert not peer.answer(bytes(frame))
     assert peer.damaged == 1
-    whole = bytes(Ether(src=MAC) / IP(src=CALLER, dst=PEER) / ICMP() / b"some data")
+
+
+@pytest.mark.parametrize(
+    "kind", [TCP(dport=7, flags="PA"), UDP(dport=7), ICMP(id=3)], ids=["TCP", "UDP", "ICMP"]
+)
+def test_a_frame_that_was_damaged_is_counted(kind: Any) -> None:
+    """A bit of IP header, other header or data, or an end that is missing."""
+    packet = IP(src=CALLER, dst=PEER) / kind / Raw(b"some data, longer than frames are padded to")
+    whole = bytes(Ether(src=MAC) / packet)
+    peer = EchoPeer(PEER)
+    assert peer.answer(whole)
+    assert peer.damaged == 0
+    for place in range(14, len(whole)):
+        frame = bytearray(whole)
+        frame[place] ^= 0x10
+        assert not peer.answer(bytes(frame)), place
+        assert peer.damaged == place - 13
+    before = peer.damaged
     for length in range(len(whole)):
         assert not peer.answer(whole[:length])
+    assert peer.damaged == before + len(whole)
+
+
+def test_what_has_no_checksum_is_not_damaged() -> None:
+    """A datagram without one, fragments, and padding."""
+    peer = EchoPeer(PEER)
+    assert ask(peer, IP(src=CALLER, dst=PEER) / UDP(dport=7, chksum=0) / b"data")
+    assert ask(peer, IP(src=CALLER, dst=PEER, flags="MF") / ICMP(chksum=1) / b"12345678")
+    assert ask(peer, IP(src=CALLER, dst=PEER, frag=1, proto=1) / b"12345678")
+    frame = bytes(Ether(src=MAC) / IP(src=CALLER, dst=PEER) / ICMP())
+    assert peer.answer(frame.ljust(60, b"\1"))
+    assert peer.damaged == 0
+
+
+def test_segments_that_come_twice_are_counted() -> None:
+    peer = EchoPeer(PEER)
+    top = (1 << 32) - 10  # sequence numbers begin again at 0 on the way
+
+    def send(flags: str, seq: int, data: bytes = b"", port: int = 1234) -> int:
+        segment = TCP(sport=port, dport=7, flags=flags, seq=(top + seq) % (1 << 32))
+        ask(peer, IP(src=CALLER, dst=PEER) / segment / Raw(data))
+        return peer.repeated
+
+    assert send("S", 0) == 0
+    assert send("A", 1) == 0
+    assert send("A", 1) == 0
+    assert send("PA", 1, b"0123456789") == 0
+    assert send("S", 0, port=5) == 0
+    assert send("PA", 11, b"0123456789") == 0
+    assert send("PA", 1, b"0123456789") == 1
+    assert send("PA", 1, bytes(30)) == 2
+    assert send("PA", 31, bytes(10)) == 2
+    assert send("PA", 51, bytes(10)) == 2  # what is missing comes later
+    assert send("FA", 61) == 2
+    assert send("FA", 61) == 3
+    assert send("S", 0, port=5) == 4
+    assert send("S", -1000) == 4  # the port again, for another connection
+    assert send("PA", -999, bytes(10)) == 4
 
 
 class Caller:
@@ -158,5 +213,7 @@ def test_tcp_echo(loss: float) -> None:
             break
         caller.exchange("FA", 1 + len(data))
     assert caller.closed
+    assert caller.peer.damaged == 0
+    assert bool(caller.peer.repeated) == bool(loss)
     if not loss:
         assert caller.peer.sent == caller.peer.received

@@ -6,7 +6,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from guest.golden_net import NetType
-from guest.net_peer import EchoPeer
+from guest.net_peer import EchoPeer, Peer
 from virtio_model.device.make import make_device_queue
 from virtio_model.driver.make import make_queue
 from virtio_model.driver.net import NetDriver
@@ -51,7 +51,7 @@ def test_what_gets_no_answer(packet):
     assert EchoPeer().answer(bytes(HEAD / packet)) == []
 
 
-class Wire:
+class Wire(Peer):
     """A peer that keeps what it gets."""
 
     def __init__(self) -> None:

@@ -98,6 +98,14 @@ def test_dma_faults_fail():
     assert not verdicts(transcript(*GOOD), Statistics(faults=1))["dma"].passed
 
 
+def test_frames_that_the_device_has_damaged_fail():
+    case = Case("net", "packed", True, "stable")
+    check = verdicts(transcript(*GOOD), Statistics(damaged=0, repeated=2), case)["frames"]
+    assert check == Check("frames", True, "0 damaged, 2 TCP segments came twice")
+    assert not verdicts(transcript(*GOOD), Statistics(damaged=1), case)["frames"].passed
+    assert "frames" not in verdicts(transcript(*GOOD), Statistics())
+
+
 def test_bytes_of_the_guest_are_those_that_the_source_gave():
     case = Case("entropy", "packed", True, "stable")
     given = bytes(range(256)).hex()

@@ -43,6 +43,7 @@ work() {
     check net-statistics "ethtool -S counts doorbells" statistics
     check net-mtu "MTU 600 and back" with_mtu 600 1000
     check net-down-up "link down and up" down_up
+    check net-checksums "the kernel found no wrong one" checksums
 }
 
 # tcp_echo COUNT SIZE: connections at once, each with as much as the kernel's buffers hold. With more,
@@ -89,6 +90,18 @@ down_up() {
     ip link set eth0 down || return 1
     ! answered 1 56 || return 1
     up && answered 3 56
+}
+
+# What TCP would hide: the other side sends again what was damaged on its way in.
+checksums() {
+    awk '
+        $1 in names {
+            split(names[$1], name)
+            for (at = 2; at <= NF; at++)
+                if (name[at] ~ /InCsumErrors|InHdrErrors/ && $at) { print $1, name[at], $at; wrong = 1 }
+        }
+        { names[$1] = $0 }
+        END { exit wrong }' /proc/net/snmp
 }
 
 traffic() {
