@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from guest import hwrng, matrix
 from guest.matrix import Case
+from guest.required import missing
 from guest.statistics import Statistics
 
 CUT = "-[ cut here ]-"
@@ -107,13 +108,15 @@ class CaseResult:
 
 
 def judge(case: Case, transcript: Transcript, statistics: Statistics, msix: str) -> list[Check]:
-    """Return the guest's checks and those from outside: features, interrupts, DMA, data."""
+    """Return the guest's checks and those from outside: missing ones, features, what it saw."""
     checks = list(transcript.checks)
+    absent = missing(case, [check.name for check in checks])
+    checks.append(Check("missing", not absent, ", ".join(absent) or "none"))
     if case.kind != "firmware":
         taken = set(matrix.taken(transcript.notes.get("features", "")))
-        missing = matrix.expected(case, transcript.release or "0") - taken
+        refused = matrix.expected(case, transcript.release or "0") - taken
         extra = taken & set(matrix.BITS) - set(case.features) - {"VERSION_1", "ACCESS_PLATFORM"}
-        wrong = [f"no {name}" for name in sorted(missing)]
+        wrong = [f"no {name}" for name in sorted(refused)]
         wrong += [f"{name} was not offered" for name in sorted(extra)]
         checks.append(Check("features", not wrong, ", ".join(wrong) or "as offered"))
     if case.kind == "linux":

@@ -130,6 +130,7 @@ def test_firmware_has_neither_features_nor_interrupts():
     case = Case("blk", "packed", True, "", steps=(), kind="firmware")
     assert set(verdicts(transcript("RESULT firmware ok"), Statistics(), case)) == {
         "firmware",
+        "missing",
         "dma",
     }
 
