@@ -40,6 +40,9 @@ EXTRAS = {
 }
 """Features that a case may offer besides, and the first Linux that takes them."""
 
+OFFERS = ((True, ()), (True, tuple(EXTRAS)), (False, tuple(EXTRAS)))
+"""EVENT_IDX, and features besides. Neither, which would be the fourth, is what testpmd gets."""
+
 DPDK_TAKES = {"RING_PACKED", "IN_ORDER", "NOTIFICATION_DATA"}
 """Features that DPDK's virtio driver takes of those that a case may offer."""
 
@@ -134,7 +137,7 @@ def full(devices: tuple[str, ...]) -> list[Case]:
         for device in devices
         for kernel in FULL_KERNELS
         for ring in RINGS
-        for event_idx, extras in ((True, ()), (False, ()), (True, tuple(EXTRAS)))
+        for event_idx, extras in OFFERS
     ]
     if "blk" in devices:
         cases += [replace(case, processors=2) for case in cases if _is_widest(case)]
@@ -152,7 +155,8 @@ def full(devices: tuple[str, ...]) -> list[Case]:
 
 def _is_widest(case: Case) -> bool:
     """Whether to try a case with a queue for each of two processors as well."""
-    return case.device == "blk" and case.kernel == "backports" and bool(case.extras)
+    widest = case.event_idx and bool(case.extras)
+    return widest and case.device == "blk" and case.kernel == "backports"
 
 
 def select(devices: tuple[str, ...], only_quick: bool, pattern: str = "") -> list[Case]:

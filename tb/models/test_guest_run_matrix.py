@@ -22,19 +22,24 @@ def test_quick_has_every_device_on_both_rings():
 
 def test_full_crosses_device_ring_events_and_kernel():
     cases = [case for case in matrix.full(DEVICES) if case.kind == "linux"]
-    crossed = {(case.device, case.ring, case.event_idx, case.kernel) for case in cases}
-    assert len(crossed) == 3 * 2 * 2 * 2
-    for device in DEVICES:
-        for kernel in matrix.FULL_KERNELS:
-            extras = {
-                case.extras for case in cases if (case.device, case.kernel) == (device, kernel)
-            }
-            assert extras == {(), ("NOTIFICATION_DATA", "IN_ORDER", "RING_RESET")}
+    extras = ("NOTIFICATION_DATA", "IN_ORDER", "RING_RESET")
+    wanted = {
+        (device, ring, kernel, *offer)
+        for device in ("net", "blk", "entropy")
+        for ring in ("packed", "split")
+        for kernel in ("stable", "backports")
+        for offer in ((True, ()), (True, extras), (False, extras))
+    }
+    plain = [case for case in cases if case.processors == 1]
+    crossed = [(case.device, case.ring, case.kernel, case.event_idx, case.extras) for case in plain]
+    assert len(crossed) == 36
+    assert set(crossed) == wanted
     assert all({"quick", "work", "life"} <= set(case.steps) for case in cases)
 
 
 def test_a_disk_with_a_virtqueue_for_each_processor():
     cases = [case for case in matrix.full(DEVICES) if case.processors > 1]
+    assert len(cases) == 2
     assert {(case.device, case.ring, case.processors) for case in cases} == {
         ("blk", "packed", 2),
         ("blk", "split", 2),
