@@ -35,7 +35,7 @@ work() {
         --cpus_allowed=0-$(($(nproc) - 1)) --minimal
     check blk-queues "a virtqueue with interrupts for each processor" queues
     check blk-discard "the whole disk, and 64 KiB written after it" discard
-    check blk-end "the last sector, and an error behind it" last_sector
+    check blk-end "the last sector; the kernel knows where the end is" last_sector
 }
 
 # In pieces: the disk may be as large as the guest's memory. A smaller disk is written whole.
@@ -96,6 +96,7 @@ discard() {
     blkdiscard $DISK && write_and_verify 65536
 }
 
+# The kernel itself refuses what begins behind the end: no request reaches the device.
 last_sector() {
     local last=$(($(capacity) / 512 - 1))
     head -c 512 /dev/urandom >/tmp/written
