@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from guest.options import ServeOptions
 from virtio_model.blk_request import BlkLimits
 from virtio_model.device.blk import GoldenBlk
 from virtio_model.device.make import GoldenQueue
@@ -24,6 +25,15 @@ _FEATURES = (
 )
 _RANGE_SECTORS, _RANGES = 1 << 16, 16
 _WRITEBACK_OFFSET = 0x20
+_MIB = 1 << 20
+
+
+def make(options: ServeOptions) -> BlkType:
+    """Return the disk that was asked for."""
+    image = bytearray(options.disk.read_bytes() if options.disk else b"")
+    sectors = max(options.mebibytes * _MIB, len(image)) + 511 >> 9
+    image.extend(bytes((sectors << 9) - len(image)))
+    return BlkType(image, queues=options.queues, serial=b"golden")
 
 
 class BlkType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from guest.options import ServeOptions
 from virtio_model.device.entropy import GoldenEntropy, SeededBytes
 from virtio_model.device.make import GoldenQueue
 from virtio_model.memory import GuestMemory
@@ -11,6 +12,11 @@ from virtio_model.spec import entropy
 
 _BEAT_BYTES = 16
 _GIVEN_MAX = 1 << 23
+
+
+def make(options: ServeOptions) -> EntropyType:
+    """Return the source of the seed that was asked for."""
+    return EntropyType(options.seed)
 
 
 class EntropyType:

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 
 from guest.connection import Listener
-from guest.golden_blk import BlkType
-from guest.golden_entropy import EntropyType
+from guest.device_types import ByType
 from guest.golden_function import GoldenFunction
-from guest.golden_net import NetType
-from guest.golden_types import GoldenType
+from guest.net_peer import Peer
 from guest.options import ServeOptions
 from guest.server import Server, run
 from guest.statistics import Statistics
 
-_MIB = 1 << 20
-
-
-def _blk(options: ServeOptions) -> GoldenType:
-    image = bytearray(options.disk.read_bytes() if options.disk else b"")
-    sectors = max(options.mebibytes * _MIB, len(image)) + 511 >> 9
-    image.extend(bytes((sectors << 9) - len(image)))
-    return BlkType(image, queues=options.queues, serial=b"golden")
-
-
-TYPES: Mapping[str, Callable[[ServeOptions], GoldenType]] = {
-    "net": lambda _: NetType(),
-    "blk": _blk,
-    "entropy": lambda options: EntropyType(options.seed),
-}
-"""Every device type, by name: what is here, a guest can be given."""
+TYPES = ByType("golden", "make")
+"""By device type: a function that makes a `GoldenType` of `ServeOptions`."""
 
 
 def serve(options: ServeOptions) -> Statistics:
@@ -43,7 +26,8 @@ def serve(options: ServeOptions) -> Statistics:
     started = time.monotonic()
     server = Server(client, function, own_msix=options.own_msix)
     run(server.serve())
-    peer = device.peer if isinstance(device, NetType) else None
+    peer: Peer | None = getattr(device, "peer", None)
+    given: bytes = getattr(device, "given", b"")
     return Statistics(
         device=options.device,
         model="golden",
@@ -58,5 +42,5 @@ def serve(options: ServeOptions) -> Statistics:
         faults=server.faults,
         damaged=peer.damaged if peer else 0,
         repeated=peer.repeated if peer else 0,
-        given=device.given.hex() if isinstance(device, EntropyType) else "",
+        given=given.hex(),
     )

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 
 from guest.net_peer import EchoPeer, Peer
+from guest.options import ServeOptions
 from virtio_model.device.make import GoldenQueue
 from virtio_model.device.net import GoldenNet
 from virtio_model.memory import GuestMemory
@@ -17,6 +18,11 @@ from virtio_model.spec.net import NetFeature, NetStatus
 _RX, _TX = 0, 1
 _IGNORED = frozenset({NUM_BUFFERS_ON_TRANSMIT})
 """DPDK's driver sends a received frame on with the header that it came with."""
+
+
+def make(_: ServeOptions) -> NetType:
+    """Return the network device with the peer that echoes."""
+    return NetType()
 
 
 class NetType:

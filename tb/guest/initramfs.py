@@ -13,12 +13,14 @@ from guest.cpio import Archive
 from guest.errors import GuestError
 from guest.kernel_modules import collect
 from guest.packages import Kernel, PackageSet
+from guest.script_files import SCRIPTS, kernel_modules
 
-SCRIPTS = Path(__file__).parent / "scripts"
 MODULES = [
-    "virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "ext4", "crc32c_generic",
-    "uio_pci_generic", "vfio_pci", "vfio_iommu_type1",
-]  # fmt: skip
+    "virtio_pci",
+    *kernel_modules(),
+    *("ext4", "crc32c_generic", "vfio_pci", "vfio_iommu_type1"),
+]
+"""Kernel modules in every initramfs, which get with them what they need."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ DEVICES = {
         DeviceCase("net", unit="buffers"),
     )
 }
-"""A device type joins by one line here, a script of its name, and its place in the server."""
+"""A device type joins by one line here, and by files of its own that are found by its name; see
+docs/guest.md."""
 
 RINGS = ("packed", "split")
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from guest.matrix import Case
+from guest.script_files import checks
 
 CHECKS: dict[tuple[str, str], tuple[str, ...]] = {
     ("entropy", "quick"): ("entropy-read", "entropy-differ"),
@@ -32,7 +33,8 @@ CHECKS: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("dpdk", "work"): ("dpdk-path", "dpdk-echo"),
 }
-"""By script and step; `life` is the same for all, see below."""
+"""By script and step; `life` is the same for all, see below. Those of a script that is not here are
+taken from the script."""
 
 _BACK = ("reload", "rebind", "rebind-function", *(f"reset-in-traffic-{n}" for n in (1, 2, 3)))
 """In `life`: after each of them comes the device's quick check."""
@@ -46,10 +48,17 @@ def required(case: Case) -> Counter[str]:
     for step in case.steps:
         if step == "life":
             names.update(("unload", *_BACK))
-            names.update(CHECKS[case.script, "quick"] * len(_BACK))
+            for _ in _BACK:
+                names.update(_of(case.script, "quick"))
         else:
-            names.update(CHECKS[case.script, step])
+            names.update(_of(case.script, step))
     return names
+
+
+def _of(script: str, step: str) -> Sequence[str]:
+    if any(script == named for named, _ in CHECKS):
+        return CHECKS[script, step]
+    return checks(script, step)
 
 
 def missing(case: Case, told: Sequence[str]) -> list[str]:

@@ -58,7 +58,7 @@ def serve(options: ServeOptions) -> statistics.Statistics:
                 module="guest.rtl_flow",
                 name=name,
                 params=given,
-                plusargs=disk_plusargs(options.disk) if options.device == "blk" else (),
+                plusargs=disk_plusargs(options.disk),
                 optimise=options.optimise,
                 limit_s=_LIMIT_S,
             )

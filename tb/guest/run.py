@@ -18,6 +18,7 @@ from guest.errors import GuestError
 from guest.matrix import Case
 from guest.qemu import Qemu
 from guest.results import CUT, PANIC, CaseResult, Transcript, judge
+from guest.script_files import shown_at_work
 from guest.tail import Tail, last_lines
 
 _POLL_S = 0.1
@@ -93,7 +94,7 @@ class Run:
         result.features = matrix.taken(self.transcript.notes.get("features", ""))
         times = self.transcript.times
         result.boot_seconds = times.get("boot", 0.0)
-        result.verified_seconds = times.get(_VERIFIED.get(self.case.script, ""), 0.0)
+        result.verified_seconds = times.get(shown_at_work(self.case.script), 0.0)
         if result.error:
             result.checks = self.transcript.checks
             result.console_tail = last_lines(self.folder / "console.log", 20)
@@ -233,12 +234,3 @@ class Run:
         append = f"{_APPEND} guest.device={self.case.script} guest.run={steps}"
         return [*command, "-kernel", str(kernel.image), "-initrd", str(initramfs),
                 "-append", append]  # fmt: skip
-
-
-_VERIFIED = {
-    "blk": "blk-verify",
-    "net": "net-ping",
-    "entropy": "entropy-differ",
-    "dpdk": "dpdk-echo",
-}
-"""The check that shows a device at work, whose time since boot is a figure of its own."""

@@ -5,9 +5,11 @@ import subprocess
 
 import pytest
 
-from guest import matrix
-from guest.initramfs import SCRIPTS
+import guest
+from guest import golden_main, matrix, rtl_config, rtl_ports, script_files
+from guest.initramfs import MODULES, SCRIPTS
 from guest.matrix import Case, DeviceCase
+from guest.required import required
 
 DEVICES = tuple(matrix.DEVICES)
 
@@ -107,11 +109,52 @@ def test_bits_that_linux_shows():
     assert matrix.taken("") == ()
 
 
-def test_a_device_type_joins_by_one_line(monkeypatch):
+def test_a_device_type_joins_by_one_line_and_files_of_its_name(monkeypatch, tmp_path):
+    def place(name, text):
+        (tmp_path / name).write_text(text)
+
+    place("golden_hash.py", "def make(options):\n    return 'golden', options\n")
+    place("rtl_hash.py", "def config(options):\n    return 'rtl', options\n")
+    place(
+        "hash.sh",
+        "MODULE=virtio_hash\nquick() {\n    check hash-id ...\n    check hash-sum ...\n}\n"
+        "work() {\n    check hash-long ...\n}\n",
+    )
+    monkeypatch.setattr(guest, "__path__", [*guest.__path__, str(tmp_path)])
+    assert "hash" not in golden_main.TYPES
     monkeypatch.setitem(matrix.DEVICES, "hash", DeviceCase("hash", steps=("work",)))
     full = matrix.full(tuple(matrix.DEVICES))
     assert len([case for case in full if case.device == "hash"]) == 12
     assert len(matrix.quick(("hash",))) == 2
+    assert golden_main.TYPES["hash"]("o") == ("golden", "o")
+    assert rtl_config.TYPES["hash"]("o") == ("rtl", "o")
+    assert "hash" not in rtl_ports.PORTS
+    assert script_files.kernel_modules(tmp_path) == ["virtio_hash"]
+    assert script_files.shown_at_work("hash", tmp_path) == "hash-sum"
+    monkeypatch.setattr(script_files, "SCRIPTS", tmp_path)
+    case = Case("hash", "packed", True, "stable", steps=("quick", "work"))
+    assert set(required(case)) == {"boot", "hash-id", "hash-sum", "hash-long"}
+
+
+def test_what_is_no_device_type():
+    for types in (golden_main.TYPES, rtl_config.TYPES, rtl_ports.PORTS):
+        assert set(types) == set(DEVICES)
+        # Modules of these names are there.
+        assert not {"main", "config", "common", "flow"} & set(types)
+        assert "main" not in types
+        assert "config" not in types
+
+
+def test_what_is_read_from_the_scripts():
+    assert {"virtio_blk", "virtio_net", "virtio_rng", "uio_pci_generic"} < set(MODULES)
+    shown = {name: script_files.shown_at_work(name) for name in (*DEVICES, "dpdk", "life")}
+    assert shown == {
+        "blk": "blk-verify",
+        "net": "net-ping",
+        "entropy": "entropy-differ",
+        "dpdk": "dpdk-echo",
+        "life": "",
+    }
 
 
 def test_selection_by_name():

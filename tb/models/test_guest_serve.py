@@ -59,7 +59,7 @@ def test_one_guest(tmp_path: Path, way: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--device", "toaster"], "device 'toaster': net, blk, entropy"),
+        (["--device", "toaster"], "device 'toaster': entropy, blk, net"),
         (["--device", "net", "--model", "clay"], "model 'clay': golden, rtl"),
         (["--device", "net", "--features", "PACKED"], "no such ring feature: PACKED"),
         (["--device", "blk", "--disk", "/nowhere"], "No such file"),

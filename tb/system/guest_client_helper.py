@@ -16,7 +16,7 @@ from guest.connection import Connection
 from guest.options import ServeOptions
 from guest.rtl_config import TYPES
 from guest.rtl_function import RtlFunction
-from guest.rtl_ports import NetPorts
+from guest.rtl_net import NetPorts
 from guest.server import Server, run
 from lib.net_features import wanted_features
 from lib.net_system import small_config
