@@ -32,6 +32,10 @@ DEVICES = {
 """A device type joins by one line here, and by files of its own that are found by its name; see
 docs/guest.md."""
 
+NAMED = {"net-x8": "net", "blk-x8": "blk", "entropy-x1": "entropy"}
+"""Configurations of the RTL that the full run tries as they are, and their device types. All other
+cases have one that is made for the simulation, see `rtl_config.py`."""
+
 RINGS = ("packed", "split")
 
 EXTRAS = {
@@ -68,7 +72,7 @@ class Case:
     """One guest: a device with what it offers, a kernel, and the steps inside.
 
     kind: "linux"; "firmware" for SeaBIOS that boots from the device; "dpdk" for testpmd.
-    processors: of the guest.
+    processors: of the guest. config: one of `NAMED`; only the RTL has them.
     """
 
     device: str
@@ -79,6 +83,7 @@ class Case:
     steps: tuple[str, ...] = ("quick",)
     kind: str = "linux"
     processors: int = 1
+    config: str = ""
 
     @property
     def name(self) -> str:
@@ -87,7 +92,12 @@ class Case:
             return f"{self.device}-firmware"
         if self.kind == "dpdk":
             return f"{self.device}-dpdk-{self.ring}" + ("-extras" if self.extras else "")
-        parts = [self.device, self.ring, "event" if self.event_idx else "flags", self.kernel]
+        parts = [
+            self.config or self.device,
+            self.ring,
+            "event" if self.event_idx else "flags",
+            self.kernel,
+        ]
         parts += ["extras"] if self.extras else []
         return "-".join(parts + ([f"{self.processors}cpu"] if self.processors > 1 else []))
 
@@ -151,7 +161,9 @@ def full(devices: tuple[str, ...]) -> list[Case]:
                 cases.append(
                     Case("net", ring, False, QUICK_KERNEL, offered, ("work",), kind="dpdk")
                 )
-    return cases
+    everything = ("packed", True, FULL_KERNELS[-1], tuple(EXTRAS))
+    named = [name for name, device in NAMED.items() if device in devices]
+    return cases + [Case(NAMED[name], *everything, config=name) for name in named]
 
 
 def _is_widest(case: Case) -> bool:

@@ -40,7 +40,7 @@ class ServeOptions:
     socket
         Where the client connects.
     device
-        Device type.
+        Device type; of the RTL also the name of a configuration, which is taken as it is.
     features
         Ring features to offer, a feature set.
     queues

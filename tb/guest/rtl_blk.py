@@ -29,9 +29,9 @@ def config(options: ServeOptions) -> DeviceConfig:
     return replace(BASE, name="guest-blk", device="blk", msix_vectors=1 + options.queues, blk=disk)
 
 
-def ports(dut: Any, *_: object) -> Ports:
-    """Return the bus of the disk."""
-    return BlkPorts(dut)
+def ports(dut: Any, config: DeviceConfig, _: ServeOptions) -> Ports:
+    """Return the bus of the disk, if it is outside of the device."""
+    return BlkPorts(dut) if config.blk.backend == "axi4" else Ports()
 
 
 class BlkPorts(Ports):

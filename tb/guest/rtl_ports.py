@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from guest.device_types import ByType
 from guest.net_peer import Peer
+from virtio_rtl.config import NAMED_CONFIGS
 
 
 class Ports:
@@ -34,6 +36,15 @@ class Ports:
         return ()
 
 
-PORTS = ByType("rtl", "ports")
-"""By device type: a function that makes its `Ports` of the device, the `DeviceConfig` and the
-`ServeOptions`. A type that is not here has no ports."""
+def _of_type(name: str, *given: object) -> Ports:
+    made: Ports = PORTS[name](*given) if name in PORTS else Ports()
+    return made
+
+
+PORTS = ByType(
+    "rtl",
+    "ports",
+    {name: partial(_of_type, config.device) for name, config in NAMED_CONFIGS.items()},
+)
+"""By device type or name of a configuration: a function that makes its `Ports` of the device, the
+`DeviceConfig` and the `ServeOptions`. A type that is not here has no ports."""

@@ -191,7 +191,8 @@ class Run:
 
     def _server_command(self, socket: Path) -> list[str]:
         setting = self.setting
-        command = [*setting.server, "--socket", str(socket), "--device", self.case.device]
+        served = self.case.config or self.case.device
+        command = [*setting.server, "--socket", str(socket), "--device", served]
         command += ["--model", setting.model, "--msix", setting.msix, "--seed", str(setting.seed)]
         command += ["--features", ",".join(self.case.features)]
         command += ["--statistics", str(self.folder / "statistics.json")]
@@ -200,6 +201,8 @@ class Run:
             command += ["--no-optimise"]
         if self.case.kind == "firmware":
             command += ["--disk", str(self.folder / "disk.img")]
+        if self.case.config:
+            return command
         return command + list(matrix.DEVICES[self.case.device].arguments)
 
     def _qemu_command(self, socket: Path) -> list[str]:

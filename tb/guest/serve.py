@@ -49,7 +49,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 @app.command()
 def main(
     socket: Annotated[Path, typer.Option(help="Where the guest's QEMU connects.")],
-    device: Annotated[str, typer.Option(help="Device type, such as net, blk or entropy.")],
+    device: Annotated[str, typer.Option(help="Device type; of the RTL also a configuration.")],
     model: Annotated[str, typer.Option(help="golden or rtl.")] = "golden",
     features: Annotated[
         str, typer.Option(help="Ring features to offer, with commas; empty: all, or none.")

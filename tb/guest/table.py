@@ -21,6 +21,7 @@ LEGEND = (
     "events: how each side says when it wants to hear from the other; "
     "also: NOTIFICATION_DATA (data), IN_ORDER (order), RING_RESET (reset) where the kernel took "
     "them; a processor for each of two virtqueues (2cpu); "
+    "a named configuration of the RTL; "
     "verified: seconds from QEMU's start to the first data seen to be right; "
     "sim. us: simulated time; took: seconds that the guest took in all."
 )
@@ -53,8 +54,9 @@ def row(result: CaseResult) -> tuple[str, ...]:
 def also(result: CaseResult) -> list[str]:
     """Return what is special about a case, in short words."""
     words = [SHORT[name] for name in result.features if name in SHORT]
-    processors = result.case.processors
-    return words + ([f"{processors}cpu"] if processors > 1 else [])
+    if result.case.processors > 1:
+        words.append(f"{result.case.processors}cpu")
+    return words + ([result.case.config] if result.case.config else [])
 
 
 def kernel(result: CaseResult) -> str:

@@ -229,6 +229,15 @@ def test_listing():
     ]
 
 
+def test_named_configurations_are_of_the_rtl():
+    arguments = ["--list", "--device", "blk", "--only", "x8"]
+    rtl = CliRunner().invoke(cli.app, arguments)
+    assert rtl.stdout.split() == ["blk-x8-packed-event-backports-extras"]
+    golden = CliRunner().invoke(cli.app, [*arguments, "--model", "golden"])
+    assert golden.exit_code == 2
+    assert "no case is named like 'x8'" in golden.stderr
+
+
 def test_two_runs_do_not_share_a_folder(tmp_path):
     arguments = ["--quick", "--folder", str(tmp_path), "--qemu", str(tmp_path / "none")]
     with file_lock(tmp_path / "lock"):

@@ -6,10 +6,13 @@ import subprocess
 import pytest
 
 import guest
-from guest import golden_main, matrix, rtl_config, rtl_ports, script_files
+from guest import golden_main, matrix, rtl_config, rtl_ports, script_files, table
 from guest.initramfs import MODULES, SCRIPTS
 from guest.matrix import Case, DeviceCase
+from guest.options import RING_FEATURES
 from guest.required import required
+from guest.results import CaseResult
+from virtio_rtl.config import NAMED_CONFIGS
 
 DEVICES = tuple(matrix.DEVICES)
 
@@ -23,7 +26,7 @@ def test_quick_has_every_device_on_both_rings():
 
 
 def test_full_crosses_device_ring_events_and_kernel():
-    cases = [case for case in matrix.full(DEVICES) if case.kind == "linux"]
+    cases = [case for case in matrix.full(DEVICES) if case.kind == "linux" and not case.config]
     extras = ("NOTIFICATION_DATA", "IN_ORDER", "RING_RESET")
     wanted = {
         (device, ring, kernel, *offer)
@@ -48,6 +51,22 @@ def test_a_disk_with_a_virtqueue_for_each_processor():
     }
     assert "--queues 2" in " ".join(matrix.DEVICES["blk"].arguments)
     assert {"work", "life"} <= set(cases[0].steps)
+
+
+def test_named_configurations_as_they_are():
+    cases = [case for case in matrix.full(DEVICES) if case.config]
+    assert [case.config for case in cases] == ["net-x8", "blk-x8", "entropy-x1"]
+    for case in cases:
+        config = rtl_config.TYPES[case.config](None)
+        assert config is NAMED_CONFIGS[case.config]
+        assert config.device == case.device
+        assert case.config in rtl_ports.PORTS
+        assert set(case.features) == {feature.name for feature in RING_FEATURES}
+        assert (case.steps, case.kernel) == (("quick",), "backports")
+        assert case.name.startswith(f"{case.config}-packed")
+        assert table.also(CaseResult(case)) == [case.config]
+    assert [case.config for case in matrix.full(("blk",)) if case.config] == ["blk-x8"]
+    assert not any(case.config for case in matrix.quick(DEVICES))
 
 
 def test_names_are_unique_and_fit_for_files():
@@ -138,7 +157,7 @@ def test_a_device_type_joins_by_one_line_and_files_of_its_name(monkeypatch, tmp_
 
 def test_what_is_no_device_type():
     for types in (golden_main.TYPES, rtl_config.TYPES, rtl_ports.PORTS):
-        assert set(types) == set(DEVICES)
+        assert set(types) - set(NAMED_CONFIGS) == set(DEVICES)
         # Modules of these names are there.
         assert not {"main", "config", "common", "flow"} & set(types)
         assert "main" not in types
