@@ -1,5 +1,7 @@
 """What DPDK's driver needs of the network device and of its peer."""
 
+import subprocess
+
 import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
@@ -7,6 +9,7 @@ from scapy.packet import Raw
 
 from guest.golden_net import NetType
 from guest.net_peer import EchoPeer, Peer
+from guest.script_files import SCRIPTS
 from virtio_model.device.make import make_device_queue
 from virtio_model.driver.make import make_queue
 from virtio_model.driver.net import NetDriver
@@ -49,6 +52,38 @@ def test_datagram_comes_back(length):
 def test_what_gets_no_answer(packet):
     packet.src = "10.0.0.1"
     assert EchoPeer().answer(bytes(HEAD / packet)) == []
+
+
+VERSION_1, PACKED, IN_ORDER = 1 << 32, 1 << 34, 1 << 35
+LINE = "VIRTIO_INIT: set_rxtx_funcs(): virtio: using {} path on port 0\n"
+
+
+@pytest.mark.parametrize(
+    ("features", "processor", "wanted"),
+    [
+        (0, "avx512f", "standard Tx,vectorized Rx"),
+        (IN_ORDER, "avx512f", "inorder Rx,inorder Tx"),
+        (PACKED, "avx512f", "packed ring standard Rx,packed ring standard Tx"),
+        (PACKED | IN_ORDER, "avx2", "packed ring standard Rx,packed ring standard Tx"),
+        (PACKED | IN_ORDER, "avx512f", "packed ring vectorized Rx,packed ring vectorized Tx"),
+    ],
+)
+def test_code_that_testpmd_must_choose(tmp_path, features, processor, wanted):
+    def takes(*lines):
+        (tmp_path / "log").write_text("".join(LINE.format(line) for line in lines))
+        (tmp_path / "cpuinfo").write_text(f"flags : sse4_2 {processor} avx512vl\n")
+        text = (
+            f". {SCRIPTS}/dpdk.sh; LOG={tmp_path}/log; PROCESSOR={tmp_path}/cpuinfo; "
+            f'takes "$(wanted_paths 0x{features | VERSION_1:x})"'
+        )
+        return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+
+    rx, tx = sorted(wanted.split(","), key=lambda path: path.endswith("Tx"))
+    assert takes(tx, rx).returncode == 0
+    other = takes("standard Rx", tx)
+    assert (other.returncode, other.stdout) == (1, f"expected: {wanted}\n")
+    assert takes(rx).returncode == 1
+    assert takes().returncode == 1
 
 
 class Wire(Peer):

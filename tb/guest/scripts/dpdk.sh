@@ -2,6 +2,7 @@
 # sends comes back from the peer by UDP echo, and testpmd sends it again.
 MODULE=uio_pci_generic
 LOG=/tmp/testpmd.log
+PROCESSOR=/proc/cpuinfo
 
 # The function goes from the kernel's driver to uio.
 present() {
@@ -30,11 +31,12 @@ work() {
     local features
     features=$(sed -n 's/.*features after negotiate = \([0-9a-f]*\).*/\1/p' $LOG | tail -n 1)
     note "features $(bits "0x${features:-0}")"
-    result dpdk-path ok "$(sed -n 's/.*: virtio: using \(.*\) on port 0.*/\1/p' $LOG | sort -u | tr '\n' ';')"
+    check dpdk-path "$(paths)" takes "$(wanted_paths "0x${features:-0}")"
     check dpdk-echo "frames out and back: $(counter RX), $(counter TX)" many_frames
 }
 
-# Both lcores share what processors there are.
+# Both lcores share what processors there are. The vectorised code is asked for: for packed rings it
+# wants vectors of 512 bits to be allowed.
 testpmd() {
     {
         echo "start tx_first 1"
@@ -42,11 +44,33 @@ testpmd() {
         echo "stop"
         echo "show port stats 0"
         echo "quit"
-    } | dpdk-testpmd --lcores 0@0,1@0 --no-telemetry -m 96 \
+    } | dpdk-testpmd --lcores 0@0,1@0 --no-telemetry -m 96 --force-max-simd-bitwidth=512 \
         -d /lib/x86_64-linux-gnu/librte_net_virtio.so.25 \
         -d /lib/x86_64-linux-gnu/librte_mempool_ring.so.25 \
         -a "$(function_address),vectorized=1" --log-level 'pmd.net.virtio.*:debug' -- \
         -i --total-num-mbufs=4096 --forward-mode=5tswap --tx-ip=10.0.0.1,10.0.0.2 --tx-udp=9,7
+}
+
+# The code that the driver has chosen to receive and to transmit with.
+paths() {
+    sed -n 's/.*: virtio: using \(.*\) path on port 0.*/\1/p' $LOG | sort | tr '\n' ',' | sed 's/,$//'
+}
+
+# wanted_paths 0xHEX: what it has to choose for these features. For packed rings its vectorised code
+# takes AVX-512 besides IN_ORDER; for split rings it receives only, and not with IN_ORDER.
+wanted_paths() {
+    local packed=$(($1 >> 34 & 1)) in_order=$(($1 >> 35 & 1)) wide=0
+    ! grep -qw avx512f $PROCESSOR || wide=1
+    case $packed$in_order$wide in
+        111) echo "packed ring vectorized Rx,packed ring vectorized Tx" ;;
+        1*) echo "packed ring standard Rx,packed ring standard Tx" ;;
+        01*) echo "inorder Rx,inorder Tx" ;;
+        *) echo "standard Tx,vectorized Rx" ;;
+    esac
+}
+
+takes() {
+    [ "$(paths)" = "$1" ] || { echo "expected: $1"; return 1; }
 }
 
 counter() {
