@@ -64,6 +64,7 @@ class Server:
         self.config = ConfigView(function, disguise=own_msix)
         self.interrupts = Interrupts(0)
         self._posted: dict[int, int] = {}
+        self._overtaken: set[int] = set()
         self._handlers: dict[int, Callable[[Message], Awaitable[bytes]]] = {
             Command.VERSION: self._version,
             Command.DMA_MAP: self._dma_map,
@@ -133,6 +134,9 @@ class Server:
 
     def _replied(self, message: Message) -> None:
         header = message.header
+        if header.id in self._overtaken:
+            self._overtaken.remove(header.id)
+            return
         address = self._posted.pop(header.id, None)
         if address is None:
             raise ProtocolError(f"a reply to message {header.id}, which was not sent")
@@ -250,6 +254,10 @@ class Server:
 
     async def _reset(self, _: Message) -> bytes:
         await self.function.reset()
+        # A machine that is reset turns bus mastering off first: messages still on their way to it
+        # are refused, and no fault of the device.
+        self._overtaken.update(self._posted)
+        self._posted.clear()
         self.interrupts.level(False)
         self.config.reveal()
         return b""

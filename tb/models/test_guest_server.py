@@ -261,6 +261,20 @@ def test_messages_are_posted_and_may_be_refused() -> None:
         assert rig.server.faults == 1
 
 
+def test_messages_that_a_reset_overtakes_are_no_faults() -> None:
+    function = PlainFunction()
+    with served(function) as rig:
+        function.host.message(0x1234, bytes(4))
+        early = rig.next_message()
+        rig.client.call(Command.DEVICE_RESET)
+        function.host.message(0x5678, bytes(4))
+        late = rig.next_message()
+        for message in (early, late):
+            rig.client.connection.reply(message.header, error=errno.ENODEV)
+        rig.client.read(0, 0, 4)
+        assert [fault.context["addr"] for fault in rig.server.memory.faults] == [0x5678]
+
+
 def test_intx_is_a_level() -> None:
     function = PlainFunction()
     with served(function) as rig:
