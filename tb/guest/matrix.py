@@ -51,6 +51,9 @@ OFFERS = ((True, ()), (True, tuple(EXTRAS)), (False, tuple(EXTRAS)))
 DPDK_TAKES = {"RING_PACKED", "IN_ORDER", "NOTIFICATION_DATA"}
 """Features that DPDK's virtio driver takes of those that a case may offer."""
 
+MACHINE_RESET = "machine_reset"
+"""A step that resets the machine, which then boots again: the first of its case."""
+
 QUICK_KERNEL = "stable"
 FULL_KERNELS = ("stable", "backports")
 
@@ -151,7 +154,10 @@ def full(devices: tuple[str, ...]) -> list[Case]:
         for event_idx, extras in OFFERS
     ]
     if "blk" in devices:
-        cases += [replace(case, processors=2) for case in cases if _is_widest(case)]
+        widest = [case for case in cases if _is_widest(case)]
+        cases += [
+            replace(case, processors=2, steps=(MACHINE_RESET, *case.steps)) for case in widest
+        ]
         # Firmware takes split rings even where packed is offered.
         cases.append(Case("blk", "packed", True, "", steps=(), kind="firmware"))
     if "net" in devices:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from guest.matrix import Case
+from guest.matrix import MACHINE_RESET, Case
 from guest.script_files import checks
 
 CHECKS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -21,6 +21,7 @@ CHECKS: dict[tuple[str, str], tuple[str, ...]] = {
         "blk-discard",
         "blk-end",
     ),
+    ("blk", "machine_reset"): ("machine-reset",),
     ("net", "quick"): ("net-up", "net-ping"),
     ("net", "work"): (
         *(f"net-ping-{size}" for size in (1, 18, 64, 255, 256, 511, 1000, 1472, 6000)),
@@ -52,6 +53,8 @@ def required(case: Case) -> Counter[str]:
                 names.update(_of(case.script, "quick"))
         else:
             names.update(_of(case.script, step))
+        if step == MACHINE_RESET:
+            names["boot"] += 1
     return names
 
 

@@ -42,6 +42,11 @@ def test_life_has_a_quick_check_after_each_return():
     assert names["unload"] == names["reset-in-traffic-3"] == names["net-tcp"] == 1
 
 
+def test_a_machine_that_is_reset_boots_twice():
+    names = required(Case("blk", "split", True, "stable", steps=("machine_reset", "quick")))
+    assert names == {"boot": 2, "machine-reset": 1, "blk-verify": 1}
+
+
 def test_firmware_says_one_word():
     case = Case("blk", "packed", True, "", steps=(), kind="firmware")
     assert missing(case, []) == ["firmware"]

@@ -50,7 +50,7 @@ def test_a_disk_with_a_virtqueue_for_each_processor():
         ("blk", "split", 2),
     }
     assert "--queues 2" in " ".join(matrix.DEVICES["blk"].arguments)
-    assert {"work", "life"} <= set(cases[0].steps)
+    assert all(case.steps == ("machine_reset", "quick", "work", "life") for case in cases)
 
 
 def test_named_configurations_as_they_are():
@@ -197,5 +197,6 @@ def test_every_step_of_a_device_is_in_its_scripts(device):
     common = set(re.findall(r"^(\w+)\(\) \{", (SCRIPTS / "life.sh").read_text(), re.MULTILINE))
     assert {"present", "quick", "traffic"} <= functions
     assert {"MODULE", "DRIVER"} <= variables
-    assert set(matrix.DEVICES[device].steps) <= functions | common
+    for case in matrix.full((device,)):
+        assert case.kind != "linux" or set(case.steps) <= functions | common
     assert not functions & common

@@ -175,6 +175,9 @@ def test_commands_say_what_the_case_is(tmp_path):
     assert "-smp 1 " in qemu
     run = Run(replace(case, processors=2), setting)
     assert "-smp 2 " in " ".join(run._qemu_command(tmp_path / "s"))
+    assert "-no-reboot" in run._qemu_command(tmp_path / "s")
+    run = Run(replace(case, steps=("machine_reset", "quick")), setting)
+    assert "-no-reboot" not in run._qemu_command(tmp_path / "s")
     served = Run(replace(case, config="net-x8"), setting)._server_command(tmp_path / "s")
     assert "--device net-x8 --model rtl" in " ".join(served)
     disk = Run(Case("blk", "packed", True, "stable", config="blk-x8"), setting)

@@ -106,6 +106,56 @@ last_sector() {
     ! dd if=/tmp/written of=$DISK bs=512 seek=$((last + 1)) oflag=direct 2>/dev/null
 }
 
+# The machine is reset while requests are under way, by its reset line: the driver gets no word of it.
+# The next boot comes here again, finds a disk that is not empty, and looks at what is there: when the
+# reset came, four writers filled the MiB at 4 MiB with a letter, over and over.
+machine_reset() {
+    beginning >/tmp/beginning
+    dd if=$DISK of=/tmp/read bs=64k count=1 iflag=direct 2>/dev/null
+    if [ "$(tr -d '\0' </tmp/read | wc -c)" != 0 ]; then
+        check machine-reset "the disk is right after it" after_reset
+        return
+    fi
+    dd if=/tmp/beginning of=$DISK bs=64k oflag=direct conv=fsync 2>/dev/null
+    head -c 262144 /dev/zero | tr '\0' U >/tmp/letters
+    dd if=/tmp/letters of=$DISK bs=256k seek=16 oflag=direct 2>/dev/null
+    local each count
+    for each in 16 17 18 19; do
+        while :; do dd if=/tmp/letters of=$DISK bs=256k seek=$each oflag=direct 2>/dev/null; done &
+    done
+    usleep 200000
+    if wait_for 10 under_way; then
+        note "$count requests under way: reset"
+        echo b >/proc/sysrq-trigger
+        sleep 20
+    fi
+    result machine-reset fail "no reset, or no request under way"
+}
+
+beginning() {
+    echo "before the reset"
+    head -c 65519 /bin/busybox
+}
+
+under_way() {
+    count=$(awk '{ print $1 + $2 }' /sys/block/vda/inflight)
+    [ "$count" -gt 0 ]
+}
+
+# The beginning; letters where they were written, one writer's at least; zeros around them and where
+# none were yet.
+after_reset() {
+    local letters others
+    cmp /tmp/beginning /tmp/read || return 1
+    dd if=$DISK of=/tmp/read bs=256k skip=16 count=4 iflag=direct 2>/dev/null || return 1
+    letters=$(tr -dc U </tmp/read | wc -c)
+    others=$(tr -d '\0U' </tmp/read | wc -c)
+    dd if=$DISK of=/tmp/before bs=256k skip=15 count=1 iflag=direct 2>/dev/null || return 1
+    dd if=$DISK of=/tmp/after bs=256k skip=20 count=1 iflag=direct 2>/dev/null || return 1
+    others=$((others + $(cat /tmp/before /tmp/after | tr -d '\0' | wc -c)))
+    [ "$letters" -ge 262144 ] && [ "$others" = 0 ] || { echo "$letters letters, $others others"; return 1; }
+}
+
 traffic() {
     while :; do dd if=$DISK of=/dev/null bs=16k count=64 iflag=direct 2>/dev/null || usleep 50000; done
 }
