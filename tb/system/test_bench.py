@@ -282,6 +282,7 @@ def test_bad_options(args, complaint):
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 def test_small_windows_of_every_case(tmp_path):
     """64-byte frames at full rings: at least 30 million a second, each way and both at once; all
     other cases run, every byte of them is right, and their records are whole."""

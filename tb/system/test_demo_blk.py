@@ -212,6 +212,7 @@ def test_disk_table_and_report(passed):
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 def test_whole_disk_demo(tmp_path):
     """An image goes through the device and comes back, with a report and a result."""
     folder = tmp_path / "files"

@@ -186,5 +186,6 @@ async def rings_that_stick(dut, ring, how):
     await starts_anew(system, how)
 
 
+@pytest.mark.sweep
 def test_entropy_rings():
     simulate(VirtioDevice(config()), module=__name__, name="entropy_rings_system")

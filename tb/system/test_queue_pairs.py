@@ -150,6 +150,7 @@ async def each_virtqueue_has_its_interrupt(dut: Any) -> None:
     await nothing_broken(system)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("config", ["net-x8"])
 def test_queue_pairs(config: str) -> None:
     simulate(
