@@ -104,16 +104,16 @@ class HopTime(NamedTuple):
 def hop_times(record: Record) -> list[HopTime]:
     """Return the hops of a lone packet.
 
-    A record that does not give `host_read` apart has all in `cycles`: then the hop's name tells
-    whose time it was.
+    `cycles` of a record is the whole step, `host_read` the host's share of it. Where that is not
+    given, the hop's name tells whose time it was.
     """
     times, at = [], 0.0
     for hop in record.get("hops") or []:
-        name, device, host = hop["name"], hop["cycles"], hop.get("host_read")
+        name, whole, host = hop["name"], hop["cycles"], hop.get("host_read")
         if host is None:
-            device, host = (0, device) if waits_for_host(name) else (device, 0)
-        at = hop.get("at", at + device + host)
-        times.append(HopTime(name, device, host, at))
+            host = whole if waits_for_host(name) else 0
+        at = hop.get("at", at + whole)
+        times.append(HopTime(name, whole - host, host, at))
     return times
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from bench import cli
 from bench.account import KINDS, split
 from bench.against_ideal import ideal_case
+from bench.bottleneck import hop_times
 from bench.fast_chains import Framing
 from bench.flow import Window
 from bench.jobs import plan_jobs
@@ -174,6 +175,12 @@ def test_hops_add_up():
     assert [row["cycles"] for row in rows] == [4, 108, 338]
     assert [row["host_read"] for row in rows] == [0, 90, 120]
     assert rows[-1]["at"] == 450
+    # As the report shows it: what is not the host's is the device's; together, what it added.
+    shown = hop_times({"hops": rows})
+    assert [(hop.device, hop.host, hop.at) for hop in shown] == [
+        (4, 0, 4), (18, 90, 112), (218, 120, 450),
+    ]  # fmt: skip
+    assert sum(hop.device for hop in shown) == packets[0].added
 
 
 # Records

@@ -75,7 +75,7 @@ def lone(**fields: Any) -> dict[str, Any]:
         "added_cycles": [46, 47, 46, 48],
         "hops": [
             {"name": "descriptor read issued", "cycles": 9, "host_read": 0, "at": 9},
-            {"name": "descriptor received", "cycles": 3, "host_read": 170, "at": 182},
+            {"name": "descriptor received", "cycles": 173, "host_read": 170, "at": 182},
             {"name": "used descriptor written", "cycles": 20, "host_read": 0, "at": 202},
         ],
     }
