@@ -23,7 +23,8 @@ LEGEND = (
     "them; a processor for each of two virtqueues (2cpu); "
     "a named configuration of the RTL; "
     "verified: seconds from QEMU's start to the first data seen to be right; "
-    "sim. us: simulated time; took: seconds that the guest took in all."
+    "sim. us: simulated time; took: seconds in all, with the build of the model for the first that "
+    "needs it."
 )
 WIDTH = 140
 """Columns that the table takes, where the output is no terminal."""
