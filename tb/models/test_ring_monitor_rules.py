@@ -171,6 +171,29 @@ def test_wishes_may_change_before_the_device_looks(packed: bool, place: int) -> 
     assert bool(rig.rows()) == (place == 1)
 
 
+@FORMATS
+@pytest.mark.parametrize("late", [False, True])
+def test_the_device_looks_after_each_time(packed: bool, late: bool) -> None:
+    """What was used twice in silence may be told twice if the driver soon listens: not more, and
+    not when the device must have looked long ago."""
+    rig = Watched(8, packed=packed, drawn=False)
+    rig.driver.disable_interrupts()
+    for _ in range(2):
+        rig.add([], [20])
+        rig.take()
+        rig.complete()
+    if late:
+        for _ in range(int(LIMIT) + 1):
+            rig.memory.device_read(rig.driver.driver_addr, 4)
+    rig.driver.enable_interrupts()
+    rig.monitor.interrupt(VECTOR)  # for what was used and not told yet, in any case
+    assert rig.monitor.report.count == 0
+    rig.monitor.interrupt(VECTOR)
+    assert (rig.monitor.report.count == 1) == late
+    rig.monitor.interrupt(VECTOR)
+    assert rig.monitor.report.count == 1 + late
+
+
 def test_the_monitor_lets_go() -> None:
     """After `finish` memory is as it was, and nothing more is reported."""
     memory = GuestMemory(1 << 16, raise_faults=False)

@@ -17,7 +17,8 @@ class _Account:
     """One virtqueue: how far it was when last told of, and what is owed or allowed.
 
     `decided`: the device may have made up its mind about what was used before, when one became
-    due.
+    due. `unlooked`: when, from where and to where it used what the driver did not want to hear of
+    then; it may not have looked yet.
     """
 
     vector: int
@@ -25,6 +26,7 @@ class _Account:
     due: float | None = None
     decided: int = 0
     allowed: list[float] = field(default_factory=list)
+    unlooked: list[tuple[float, int, int]] = field(default_factory=list)
 
 
 class Interrupts:
@@ -32,8 +34,9 @@ class Interrupts:
 
     A used entry that passes what the driver asks for allows one interrupt, and makes one due
     within `limit`. If the driver changes its wishes meanwhile both outcomes are right: what was
-    due is so no longer, what passes by the new wishes is allowed. One interrupt speaks for all
-    that its virtqueues have used by then. `quiet(vector)` tells that a vector cannot be sent now
+    due is so no longer, what passes by the new wishes is allowed: for each time that something was
+    used, for the device looks after each. One interrupt speaks for all that its virtqueues have
+    used by then; it owes no other one. `quiet(vector)` tells that a vector cannot be sent now
     (masked, MSI-X off, bus master off).
     """
 
@@ -64,13 +67,16 @@ class Interrupts:
     def forget(self, queue: WatchedQueue) -> None:
         """A virtqueue was reset: nothing is allowed for it any more."""
         account = self._accounts[queue]
-        account.told, account.due, account.allowed = queue.used, None, []
+        account.told, account.due = queue.used, None
+        account.allowed, account.unlooked = [], []
 
     def used(self, queue: WatchedQueue, old: int, new: int) -> None:
         """The device used buffers."""
         account = self._accounts[queue]
-        if passes(queue.driver_wishes(), queue.circle, old, new):
-            now = self.report.now()
+        now = self.report.now()
+        if not passes(queue.driver_wishes(), queue.circle, old, new):
+            account.unlooked.append((now, old, new))
+        else:
             account.allowed.append(now)
             if account.due is None and account.vector != NO_VECTOR:
                 account.due, account.decided = now, old
@@ -78,11 +84,19 @@ class Interrupts:
     def wished(self, queue: WatchedQueue) -> None:
         """The driver wrote its wishes."""
         account = self._accounts.get(queue)
-        if account is None or queue.used == account.told:
+        if account is None:
             return
-        wishes = queue.driver_wishes()
-        if passes(wishes, queue.circle, account.told, queue.used):
-            account.allowed.append(self.report.now())
+        wishes, now = queue.driver_wishes(), self.report.now()
+        recent = [
+            one for one in account.unlooked if self.limit is not None and one[0] >= now - self.limit
+        ]
+        account.unlooked = [one for one in recent if not passes(wishes, queue.circle, *one[1:])]
+        looks = len(recent) - len(account.unlooked)
+        if queue.used != account.told and passes(wishes, queue.circle, account.told, queue.used):
+            looks = max(looks, 1)
+        account.allowed += [now] * looks
+        if queue.used == account.told:
+            return
         if not passes(wishes, queue.circle, account.decided, queue.used):
             account.due = None
 
