@@ -86,19 +86,20 @@ class Interrupts:
         account = self._accounts.get(queue)
         if account is None:
             return
-        wishes, now = queue.driver_wishes(), self.report.now()
-        recent = [
-            one for one in account.unlooked if self.limit is not None and one[0] >= now - self.limit
+        wishes = queue.driver_wishes()
+        # What was used in silence lately may not have been looked at: each time counts.
+        account.unlooked = [one for one in account.unlooked if self._recent(one[0])]
+        before = len(account.unlooked)
+        account.unlooked = [
+            one for one in account.unlooked if not passes(wishes, queue.circle, *one[1:])
         ]
-        account.unlooked = [one for one in recent if not passes(wishes, queue.circle, *one[1:])]
-        looks = len(recent) - len(account.unlooked)
-        if queue.used != account.told and passes(wishes, queue.circle, account.told, queue.used):
-            looks = max(looks, 1)
-        account.allowed += [now] * looks
-        if queue.used == account.told:
-            return
-        if not passes(wishes, queue.circle, account.decided, queue.used):
-            account.due = None
+        looks = before - len(account.unlooked)
+        if queue.used != account.told:
+            if passes(wishes, queue.circle, account.told, queue.used):
+                looks = max(looks, 1)
+            if not passes(wishes, queue.circle, account.decided, queue.used):
+                account.due = None
+        account.allowed += [self.report.now()] * looks
 
     def interrupt(self, vector: int) -> None:
         """The device sent an interrupt."""
@@ -135,7 +136,11 @@ class Interrupts:
                 account.allowed = [now for _ in account.allowed]
                 account.due = None if account.due is None else now
             elif self.limit is not None:
-                account.allowed = [t for t in account.allowed if t >= now - self.limit]
+                account.allowed = [t for t in account.allowed if self._recent(t)]
+
+    def _recent(self, time: float) -> bool:
+        """Whether the device may still act on what was then; never, if there is no limit."""
+        return self.limit is not None and time >= self.report.now() - self.limit
 
     def tick(self) -> None:
         """Look whether one is overdue."""
